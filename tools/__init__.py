@@ -1,0 +1,1 @@
+"""Commands of this project: nothing here runs in the app."""
