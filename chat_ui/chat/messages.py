@@ -1,0 +1,139 @@
+"""Messages and conversations as values.
+
+A conversation is a tree: every message knows its parent, and `head_id` names the leaf that is
+shown. Regenerating adds a sibling, so nothing that was written is ever lost. This module does no
+I/O and knows nothing of owners, which are the store's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+MessageState = Literal[
+    "writing",  # the answer is still growing
+    "complete",
+    "length",  # the answer reached the limit of new tokens
+    "stopped",  # the person pressed Stop
+    "interrupted",  # the server ended while it grew
+    "failed",
+]
+
+TITLE_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message as a chat template takes it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is known of how an answer came about. None means not known (yet).
+
+    Attributes:
+        model: the model's label, as the picker shows it.
+        precision: "full", "8bit" or "4bit".
+        prompt_tokens: tokens of the rendered prompt, the template's own included.
+        completion_tokens: tokens generated, the end-of-turn token included.
+        first_token_s: seconds from sending to the first token, waiting included.
+        decode_tokens_per_s: tokens after the first, divided by the seconds between the first and
+            the last.
+        dropped_messages: how many of the oldest messages the model was not shown, for want of room.
+        seed: the seed that repeats this answer with the same settings and model.
+    """
+
+    model: str | None = None
+    precision: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    first_token_s: float | None = None
+    decode_tokens_per_s: float | None = None
+    dropped_messages: int = 0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; `parent_id` is None for the first."""
+
+    id: str
+    parent_id: str | None
+    role: Role
+    content: str
+    created_at: datetime
+    state: MessageState = "complete"
+    error: str | None = None
+    numbers: Numbers = field(default_factory=Numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """A conversation's line in the list."""
+
+    id: str
+    title: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A whole conversation: all messages in order of creation, and the leaf that is shown."""
+
+    id: str
+    title: str
+    system_prompt: str
+    created_at: datetime
+    updated_at: datetime
+    head_id: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    def path(self, leaf_id: str | None = None) -> tuple[Message, ...]:
+        """The messages from the first to `leaf_id` (the head, if None), in order.
+
+        Raises:
+            KeyError: `leaf_id` is no message of this conversation.
+        """
+        leaf = self.head_id if leaf_id is None else leaf_id
+        by_id = {message.id: message for message in self.messages}
+        path: list[Message] = []
+        while leaf is not None:
+            message = by_id[leaf]
+            path.append(message)
+            leaf = message.parent_id
+        return tuple(reversed(path))
+
+
+def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:
+    """What the model is shown of a path: all but the empty answers, which failed before a word.
+
+    A user message that nobody answered stays with the next one, because chat templates want roles
+    to alternate: the two are joined by a blank line.
+    """
+    shown: list[PromptMessage] = []
+    for message in path:
+        if not message.content:
+            continue
+        if shown and shown[-1].role == message.role:
+            joined = f"{shown[-1].content}\n\n{message.content}"
+            shown[-1] = PromptMessage(message.role, joined)
+        else:
+            shown.append(PromptMessage(message.role, message.content))
+    return shown
+
+
+def title_of(text: str) -> str:
+    """A title: the beginning of the first message, on one line, at most 60 characters."""
+    line = " ".join(text.split())
+    if len(line) <= TITLE_CHARS:
+        return line or "New chat"
+    cut = line[:TITLE_CHARS].rpartition(" ")[0]
+    # A text without spaces (Chinese, a URL) would lose all but its beginning at a word's end.
+    if len(cut) < TITLE_CHARS // 2:
+        cut = line[: TITLE_CHARS - 1]
+    return cut + "…"

@@ -1,0 +1,99 @@
+"""The errors a person may see. Each carries one sentence and a next step, and never a traceback.
+
+    ChatUIError
+    ├── StartupError            the app cannot start: bad flag, port in use, data folder not
+    writable ├── InvalidRequestError     what was sent cannot be taken: empty, too long, a setting
+    out of range ├── NotFoundError           no such conversation, or another person's: both read
+    alike ├── BusyError               an answer is being written already, or too many are ├──
+    NotAllowedError         this server does not let visitors do that ├── HistoryError
+    the conversation could not be read or stored ├── ModelError              the model can't be
+    loaded │   ├── ModelNotFoundError      no folder and no such model │   └── BadCheckpointError
+    the files are there and are no good └── EngineError             the model runs and this answer
+    failed
+        ├── PromptTooLongError      more tokens than the context window holds
+        └── EngineStoppedError      the model was unloaded while it answered
+
+Anything that is not a `ChatUIError` is a defect: it is logged with its traceback and shown as a
+general sentence. This module imports nothing, so that every layer may use it.
+"""
+
+
+class ChatUIError(Exception):
+    """An error written for the person who uses the app.
+
+    Args:
+        sentence: what happened, one sentence with its full stop.
+        next_step: what to do about it, one sentence with its full stop.
+    """
+
+    def __init__(self, sentence: str, next_step: str = "") -> None:
+        super().__init__(sentence, next_step)
+        self.sentence = sentence
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.next_step}".strip()
+
+
+class StartupError(ChatUIError):
+    """The app cannot start; the process ends with an exit code that is not 0."""
+
+
+class InvalidRequestError(ChatUIError):
+    """What was sent cannot be taken as it is."""
+
+
+class NotFoundError(ChatUIError):
+    """No such conversation for this owner. A foreign id and an unknown one are told apart by
+    nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This conversation isn't here.", "Start a new chat, or choose one from the list."
+        )
+
+
+class BusyError(ChatUIError):
+    """Something else has to end first."""
+
+
+class NotAllowedError(ChatUIError):
+    """The owner of this server doesn't let visitors do that."""
+
+
+class HistoryError(ChatUIError):
+    """The conversation could not be read or stored."""
+
+
+class ModelError(ChatUIError):
+    """The model can't be loaded."""
+
+
+class ModelNotFoundError(ModelError):
+    """There is no such folder and no such model."""
+
+
+class BadCheckpointError(ModelError):
+    """The model's files are there and can't be used."""
+
+
+class EngineError(ChatUIError):
+    """The model is loaded and this answer failed."""
+
+
+class PromptTooLongError(EngineError):
+    """The prompt holds more tokens than the model's context window."""
+
+
+class EngineStoppedError(EngineError):
+    """The model was unloaded while it answered."""
+
+    def __init__(self) -> None:
+        super().__init__("The model was unloaded while it answered.", "Press Regenerate.")
+
+
+def as_shown(error: BaseException) -> str:
+    """The text that a person is shown for any exception: its own sentence, or a general one."""
+    if isinstance(error, ChatUIError):
+        return str(error)
+    return "Something went wrong inside the app. Try again; the server's log has the details."

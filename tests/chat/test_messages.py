@@ -1,0 +1,115 @@
+"""Conversations as values: the path that is shown, what the model is shown of it, and the title."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ui.chat.messages import (
+    TITLE_CHARS,
+    Conversation,
+    Message,
+    PromptMessage,
+    prompt_messages,
+    title_of,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def message(id_, parent_id=None, role="user", content="text", **fields):
+    return Message(id_, parent_id, role, content, NOW, **fields)
+
+
+def tree(*messages, head_id=None):
+    return Conversation("c", "Title", "", NOW, NOW, head_id, messages)
+
+
+def test_path_follows_the_parents_from_the_head():
+    conversation = tree(
+        message("q1"),
+        message("a1", "q1", "assistant"),
+        message("a2", "q1", "assistant"),
+        message("q2", "a1"),
+        message("q3", "a2"),
+        head_id="q3",
+    )
+    assert [m.id for m in conversation.path()] == ["q1", "a2", "q3"]
+    assert [m.id for m in conversation.path("q2")] == ["q1", "a1", "q2"]
+    assert [m.id for m in conversation.path("q1")] == ["q1"]
+
+
+def test_path_of_nothing_and_of_an_unknown_leaf():
+    assert tree().path() == ()
+    with pytest.raises(KeyError):
+        tree(message("q1"), head_id="q1").path("another")
+
+
+@given(st.lists(st.integers(0, 100), max_size=30), st.data())
+def test_path_ends_at_the_leaf_and_begins_at_a_root(parents, data):
+    messages = [message("0")]
+    for i, parent in enumerate(parents, 1):
+        messages.append(message(str(i), str(parent % i)))
+    leaf = data.draw(st.sampled_from(messages)).id
+    path = tree(*messages).path(leaf)
+    assert path[0].parent_id is None
+    assert path[-1].id == leaf
+    assert all(child.parent_id == parent.id for parent, child in pairwise(path))
+
+
+def test_prompt_leaves_out_empty_answers_and_joins_the_questions_around():
+    path = [
+        message("1", content="Hello?"),
+        message("2", role="assistant", content="", state="failed", error="No."),
+        message("3", content="Hello again?"),
+        message("4", role="assistant", content="Hi", state="interrupted"),
+        message("5", content="  indented\n"),
+        message("6", role="assistant", content="", state="writing"),
+    ]
+    assert prompt_messages(path) == [
+        PromptMessage("user", "Hello?\n\nHello again?"),
+        PromptMessage("assistant", "Hi"),
+        PromptMessage("user", "  indented\n"),
+    ]
+    assert prompt_messages([]) == []
+
+
+@given(st.lists(st.sampled_from(["", "a", " b\n"]), max_size=20))
+def test_prompt_roles_alternate_and_no_word_is_lost(contents):
+    roles = ("user", "assistant")
+    path = [message(str(i), role=roles[i % 2], content=c) for i, c in enumerate(contents)]
+    shown = prompt_messages(path)
+    assert all(a.role != b.role for a, b in pairwise(shown))
+    for role in roles:
+        written = "".join(m.content for m in path if m.role == role)
+        prompted = "".join(m.content for m in shown if m.role == role)
+        assert prompted.replace("\n", "") == written.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("", "New chat"),
+        (" \n\t\u2028", "New chat"),
+        ("  Two\n\n lines\there ", "Two lines here"),
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 59 + "…"),
+        ("中" * 100, "中" * 59 + "…"),
+        ("word " * 20, "word " * 10 + "word word…"),
+        # The word that ends just where the title has to: it is whole, so it stays.
+        ("a" * 50 + " " + "b" * 8 + " c", "a" * 50 + " " + "b" * 8 + "…"),
+        ("See https://example.com/" + "x" * 100, "See https://example.com/" + "x" * 35 + "…"),
+    ],
+)
+def test_title(text, title):
+    assert title_of(text) == title
+
+
+@given(st.text())
+def test_title_is_one_short_line_that_begins_the_text(text):
+    title = title_of(text)
+    assert 0 < len(title) <= TITLE_CHARS
+    assert len(title.splitlines()) == 1
+    assert title == "New chat" or " ".join(text.split()).startswith(title.removesuffix("…"))
