@@ -1,0 +1,127 @@
+"""The statements that the store's transactions are made of, and rows as values.
+
+Every function works within the caller's transaction.
+"""
+
+import re
+import secrets
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from chat_ui.chat.messages import Message, Numbers, Role
+from chat_ui.errors import NotFoundError
+from chat_ui.history.tables import conversations, messages
+
+_ID: Final = re.compile("[0-9a-f]{32}")
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_NUMBERS: Final = frozenset(field.name for field in fields(Numbers))
+NOTHING_KNOWN: Final = Numbers()
+
+
+def storable(text: str) -> str:
+    """A text as every database takes it: U+FFFD stands for NUL and for each lone surrogate."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def checked(id_: object) -> str:
+    """An id as ours are made; anything else names nothing, and no database is asked."""
+    if not isinstance(id_, str) or not _ID.fullmatch(id_):
+        raise NotFoundError
+    return id_
+
+
+def find(connection: Connection, owner: str, conversation_id: str) -> Row[Any]:
+    """The conversation's row, or NotFoundError: a foreign id and an unknown one are one case."""
+    c = conversations.c
+    query = select(conversations).where(c.id == checked(conversation_id), c.owner == owner)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError
+    return row
+
+
+def require(
+    connection: Connection, owner: str, conversation_id: str, message_id: str, role: Role
+) -> None:
+    """Raise NotFoundError unless the owner's conversation has this message, in this role."""
+    query = (
+        select(messages.c.id)
+        .join(conversations, conversations.c.id == messages.c.conversation_id)
+        .where(
+            messages.c.id == checked(message_id),
+            messages.c.role == role,
+            conversations.c.id == conversation_id,
+            conversations.c.owner == owner,
+        )
+    )
+    if connection.scalar(query) is None:
+        raise NotFoundError
+
+
+def next_recency(connection: Connection, owner: str) -> int:
+    """A number larger than that of any of the owner's conversations."""
+    query = select(func.max(conversations.c.recency)).where(conversations.c.owner == owner)
+    return (connection.scalar(query) or 0) + 1
+
+
+def append(
+    connection: Connection,
+    conversation_id: str,
+    parent_id: str | None,
+    role: Role,
+    content: str,
+    numbers: Numbers = NOTHING_KNOWN,
+) -> Message:
+    """Store a new message: a user's, or an assistant's that is yet to be written."""
+    message = Message(
+        id=secrets.token_hex(16),
+        parent_id=parent_id,
+        role=role,
+        content=content,
+        created_at=datetime.now(UTC),
+        state="writing" if role == "assistant" else "complete",
+        numbers=numbers,
+    )
+    connection.execute(insert(messages).values(conversation_id=conversation_id, **asdict(message)))
+    return message
+
+
+def show(
+    connection: Connection,
+    owner: str,
+    conversation_id: str,
+    head: Message,
+    title: str,
+    system_prompt: str,
+) -> None:
+    """Make an answer the head, and its conversation the first of the list."""
+    connection.execute(
+        update(conversations)
+        .where(conversations.c.id == conversation_id, conversations.c.owner == owner)
+        .values(
+            head_id=head.id,
+            title=title,
+            system_prompt=system_prompt,
+            recency=next_recency(connection, owner),
+            updated_at=head.created_at,
+        )
+    )
+
+
+def message_of(row: Row[Any]) -> Message:
+    """A row as a value."""
+    # A newer version may have stored numbers that this one does not know.
+    numbers = {name: value for name, value in row.numbers.items() if name in _NUMBERS}
+    return Message(
+        id=row.id,
+        parent_id=row.parent_id,
+        role=row.role,
+        content=row.content,
+        created_at=row.created_at,
+        state=row.state,
+        error=row.error,
+        numbers=Numbers(**numbers),
+    )

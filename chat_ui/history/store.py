@@ -1,0 +1,252 @@
+"""What can be asked of the history. Every call is one transaction, committed before it returns.
+
+Calls block, and may come from any number of threads. Whose a conversation is, the SQL itself asks,
+so that a foreign id and an unknown one are one case. Nothing is cached.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from chat_ui.chat.messages import (
+    Conversation,
+    ConversationSummary,
+    Message,
+    MessageState,
+    Numbers,
+    title_of,
+)
+from chat_ui.errors import NotFoundError
+from chat_ui.history import rows
+from chat_ui.history.database import (
+    history_error,
+    open_database,
+    reading_engine,
+    writing_engine,
+)
+from chat_ui.history.tables import conversations, messages
+
+ROOT: Final = "root"
+"""As a question's parent: none, for another beginning of the conversation beside its first."""
+
+
+class Store:
+    """The conversations of all owners.
+
+    Attributes:
+        notice: a sentence for people when the history was damaged and a new one begun, else "".
+
+    Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
+    changed nothing. When the cause is gone, they work again.
+    """
+
+    def __init__(self, reading: Engine, writing: Engine, notice: str = "") -> None:
+        self.notice = notice
+        self._reading = reading
+        self._writing = writing
+
+    @classmethod
+    def open(cls, data_dir: Path) -> "Store":
+        """The store in a folder, which is made where it is missing.
+
+        Raises:
+            StartupError: the folder can't be written, or a newer version of the app made it.
+        """
+        path, notice = open_database(data_dir)
+        return cls(reading_engine(path), writing_engine(path), notice)
+
+    def close(self) -> None:
+        """Close the database; SQLite then moves its write-ahead log into the file."""
+        self._reading.dispose()
+        self._writing.dispose()
+
+    def create(self, owner: str, title: str, system_prompt: str) -> Conversation:
+        """A new conversation without messages."""
+        now = datetime.now(UTC)
+        title, system_prompt = rows.storable(title), rows.storable(system_prompt)
+        conversation = Conversation(secrets.token_hex(16), title, system_prompt, now, now)
+        with self._transaction(self._writing) as connection:
+            connection.execute(
+                insert(conversations).values(
+                    id=conversation.id,
+                    owner=owner,
+                    recency=rows.next_recency(connection, owner),
+                    title=title,
+                    system_prompt=system_prompt,
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+        return conversation
+
+    def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        """A whole conversation.
+
+        Raises:
+            NotFoundError: there is none with this id, or it is another's.
+        """
+        with self._transaction(self._reading) as connection:
+            found = rows.find(connection, owner, conversation_id)
+            tree = connection.execute(
+                select(messages)
+                .join(conversations, conversations.c.id == messages.c.conversation_id)
+                .where(conversations.c.id == found.id, conversations.c.owner == owner)
+                .order_by(messages.c.sequence)
+            ).all()
+        return Conversation(
+            id=found.id,
+            title=found.title,
+            system_prompt=found.system_prompt,
+            created_at=found.created_at,
+            updated_at=found.updated_at,
+            head_id=found.head_id,
+            messages=tuple(rows.message_of(row) for row in tree),
+        )
+
+    def conversations(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
+        """An owner's conversations, the one with the newest message first."""
+        c = conversations.c
+        query = select(c.id, c.title, c.updated_at).where(c.owner == owner)
+        with self._transaction(self._reading) as connection:
+            found = connection.execute(query.order_by(c.recency.desc(), c.id).limit(limit)).all()
+        return [ConversationSummary(row.id, row.title, row.updated_at) for row in found]
+
+    def add_question(
+        self,
+        owner: str,
+        conversation_id: str,
+        text: str,
+        parent_id: str | None,
+        system_prompt: str,
+        numbers: Numbers = rows.NOTHING_KNOWN,
+    ) -> tuple[Message, Message]:
+        """Store a user's message and, as its child and the new head, the answer to be written.
+
+        The first message gives the conversation its title. NUL and lone surrogates, which not every
+        database takes, become U+FFFD.
+
+        Args:
+            owner: whose conversation it is.
+            conversation_id: the conversation.
+            text: the user's message.
+            parent_id: the answer it follows; None means the head, `ROOT` none.
+            system_prompt: the conversation's from now on.
+            numbers: what is known of the answer beforehand.
+
+        Returns:
+            The question and the empty answer, whose state is "writing".
+
+        Raises:
+            NotFoundError: no such conversation for this owner, or no such answer in it.
+        """
+        with self._transaction(self._writing) as connection:
+            found = rows.find(connection, owner, conversation_id)
+            if parent_id is None:
+                parent_id = found.head_id
+            elif parent_id == ROOT:
+                parent_id = None
+            else:
+                rows.require(connection, owner, found.id, parent_id, "assistant")
+            question = rows.append(connection, found.id, parent_id, "user", rows.storable(text))
+            answer = rows.append(connection, found.id, question.id, "assistant", "", numbers)
+            title = found.title if found.head_id else title_of(question.content)
+            rows.show(connection, owner, found.id, answer, title, rows.storable(system_prompt))
+        return question, answer
+
+    def add_answer(
+        self,
+        owner: str,
+        conversation_id: str,
+        question_id: str,
+        numbers: Numbers = rows.NOTHING_KNOWN,
+    ) -> Message:
+        """Another answer to a question, to be written; it becomes the head.
+
+        Raises:
+            NotFoundError: no such conversation for this owner, or no such question in it.
+        """
+        with self._transaction(self._writing) as connection:
+            found = rows.find(connection, owner, conversation_id)
+            rows.require(connection, owner, found.id, question_id, "user")
+            answer = rows.append(connection, found.id, question_id, "assistant", "", numbers)
+            rows.show(connection, owner, found.id, answer, found.title, found.system_prompt)
+        return answer
+
+    def update_answer(
+        self,
+        message_id: str,
+        content: str,
+        state: MessageState,
+        error: str | None = None,
+        numbers: Numbers | None = None,
+    ) -> bool:
+        """Store an answer's text so far, or its end. For the service, which knows whose it is.
+
+        An answer that has ended stays as it ended, so a partial text that comes late does no harm.
+        "interrupted" may still end otherwise: a second process, started on the same folder, says it
+        of the answers that the first one is writing.
+
+        Args:
+            message_id: the answer.
+            content: its whole text so far.
+            state: "writing", or how it ended.
+            error: what a person is told of a failure.
+            numbers: None keeps the stored ones.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            NotFoundError: no such answer.
+        """
+        answer = messages.c.id == rows.checked(message_id), messages.c.role == "assistant"
+        before = ["writing"] if state == "writing" else ["writing", "interrupted"]
+        values: dict[str, object] = {
+            "content": rows.storable(content),
+            "state": state,
+            "error": None if error is None else rows.storable(error),
+        }
+        if numbers is not None:
+            values["numbers"] = asdict(numbers)
+        with self._transaction(self._writing) as connection:
+            stored = connection.execute(
+                update(messages).where(*answer, messages.c.state.in_(before)).values(values)
+            ).rowcount
+            if not stored and connection.scalar(select(messages.c.id).where(*answer)) is None:
+                raise NotFoundError
+        return stored > 0
+
+    def interrupt_writing(self) -> int:
+        """Mark the answers that an ended process left unfinished; their texts stay.
+
+        Returns:
+            How many there were.
+        """
+        unfinished = messages.c.state == "writing"
+        with self._transaction(self._writing) as connection:
+            return connection.execute(
+                update(messages).where(unfinished).values(state="interrupted")
+            ).rowcount
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with engine.connect() as connection:
+                try:
+                    with connection.begin():
+                        yield connection
+                except SQLAlchemyError:
+                    connection.invalidate()
+                    raise
+        except SQLAlchemyError as error:
+            # One connection from the time when the file was read-only makes SQLite refuse to write
+            # through any other of this process, so the idle readers are closed too.
+            self._reading.dispose()
+            raise history_error(error) from error
