@@ -1,15 +1,16 @@
 """The errors a person may see. Each carries one sentence and a next step, and never a traceback.
 
     ChatUIError
-    ├── StartupError            the app cannot start: bad flag, port in use, data folder not
-    writable ├── InvalidRequestError     what was sent cannot be taken: empty, too long, a setting
-    out of range ├── NotFoundError           no such conversation, or another person's: both read
-    alike ├── BusyError               an answer is being written already, or too many are ├──
-    NotAllowedError         this server does not let visitors do that ├── HistoryError
-    the conversation could not be read or stored ├── ModelError              the model can't be
-    loaded │   ├── ModelNotFoundError      no folder and no such model │   └── BadCheckpointError
-    the files are there and are no good └── EngineError             the model runs and this answer
-    failed
+    ├── StartupError            the app cannot start: bad flag, port in use, data folder
+    ├── InvalidRequestError     what was sent cannot be taken: empty, too long, out of range
+    ├── NotFoundError           no such conversation, or another person's: both read alike
+    ├── BusyError               an answer is being written already, or too many are
+    ├── NotAllowedError         this server does not let visitors do that
+    ├── HistoryError            the conversation could not be read or stored
+    ├── ModelError              the model can't be loaded
+    │   ├── ModelNotFoundError      no folder and no such model
+    │   └── BadCheckpointError      the files are there and are no good
+    └── EngineError             the model runs and this answer failed
         ├── PromptTooLongError      more tokens than the context window holds
         └── EngineStoppedError      the model was unloaded while it answered
 
@@ -44,8 +45,7 @@ class InvalidRequestError(ChatUIError):
 
 
 class NotFoundError(ChatUIError):
-    """No such conversation for this owner. A foreign id and an unknown one are told apart by
-    nobody."""
+    """No such conversation of this owner; a foreign id and an unknown one read alike."""
 
     def __init__(self) -> None:
         super().__init__(
