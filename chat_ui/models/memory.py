@@ -1,0 +1,90 @@
+"""What loading a model needs and what is free, roughly: enough to decide whether to begin.
+
+Not a forecast for a person to read, and nothing about the cache that a conversation fills.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from chat_ui.errors import ChatUIError
+from chat_ui.models import checkpoint
+from chat_ui.models.checkpoint import Checkpoint
+from chat_ui.models.quantization import QUANTIZATIONS, Precision
+from chat_ui.models.spec import ModelSpec
+
+DeviceKind = Literal["cuda", "mps", "cpu"]
+
+# Buffers, the tokenizer, and what a first short conversation takes.
+_BASE_BYTES: Final = 200 * 2**20
+
+# Peak while loading on a CPU, as a share of the checkpoint's bytes. Measured with 218M parameters
+# in bfloat16: full 1.0 (its pages are the file's own), 8-bit 1.9, 4-bit 1.7, for bitsandbytes
+# repacks.
+_CPU_PEAK: Final[dict[Precision, float]] = {"full": 1.1, "8bit": 2.0, "4bit": 1.8}
+
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+def needed_bytes(found: Checkpoint, precision: Precision, kind: DeviceKind) -> int:
+    """Bytes that loading needs at its peak, in the memory of the device that runs the model."""
+    per_parameter = QUANTIZATIONS[precision].bytes_per_parameter
+    if per_parameter is None or kind != "cuda":
+        return int(found.weight_bytes * _CPU_PEAK[precision]) + _BASE_BYTES
+    # A GPU quantizes one layer after the other. A quarter more: the embeddings stay as they are.
+    return int(found.parameters * per_parameter * 1.25) + _BASE_BYTES
+
+
+def free_bytes(kind: DeviceKind) -> int:
+    """Bytes that can be had now. For "cuda" call it on a thread that ends: it calls torch."""
+    if kind == "cuda":
+        import torch
+
+        return sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
+    import psutil
+
+    return min([int(psutil.virtual_memory().available), *_container_rooms()])
+
+
+def device_kind() -> DeviceKind:
+    """Where models run on this machine. Call it on a thread that ends: it calls torch."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def fits_beside(spec: ModelSpec, precision: Precision) -> bool:
+    """Whether a model can be loaded while the present one stays; False where its size is not known.
+
+    Call it on a thread that ends.
+    """
+    if spec.folder is None:
+        return False
+    try:
+        found = checkpoint.read(spec.folder)
+    except ChatUIError:
+        return True  # it can't be loaded at all, and nothing should be unloaded for it
+    kind = device_kind()
+    return needed_bytes(found, precision, kind) < free_bytes(kind)
+
+
+def _container_rooms() -> list[int]:
+    """What a container's limit leaves, where there is one; psutil sees the whole machine.
+
+    Pages of files in its cache count as used and can be had back.
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst; the second pair of names is cgroup v1's.
+    """
+    rooms = []
+    for folder, limit, used in (
+        (_CGROUP, "memory.max", "memory.current"),
+        (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            room = int((folder / limit).read_text()) - int((folder / used).read_text())
+            statistics = (folder / "memory.stat").read_text().split()
+        except (OSError, ValueError):  # no limit reads "max"
+            continue
+        by_name = dict(zip(statistics[::2], statistics[1::2], strict=False))
+        rooms.append(max(room + int(by_name.get("inactive_file", "0")), 0))
+    return rooms

@@ -1,0 +1,100 @@
+"""Command line and environment: who beats whom, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ui import settings as module
+from chat_ui.errors import StartupError
+from chat_ui.settings import read
+
+
+def test_defaults_without_flags_and_environment() -> None:
+    settings = read([], {})
+    assert (settings.host, settings.port) == ("127.0.0.1", 7860)
+    assert (settings.model, settings.precision) == ("pocket-guide", "full")
+    assert settings.door == "local"
+    assert not settings.model_is_fixed
+    assert settings.data_dir.name == "chat_ui"
+
+
+def test_flag_beats_own_variable_beats_gradios() -> None:
+    environ = {
+        "CHAT_UI_PORT": "2",
+        "GRADIO_SERVER_PORT": "3",
+        "GRADIO_SERVER_NAME": "0.0.0.0",
+        "CHAT_UI_MODEL": "from-environment",
+    }
+    assert read(["--port", "1"], environ).port == 1
+    assert read([], environ).port == 2
+    assert read([], {"GRADIO_SERVER_PORT": "3"}).port == 3
+    assert read([], environ).host == "0.0.0.0"
+    assert read(["--host", "::1"], environ).host == "::1"
+    assert read([], environ).model == "from-environment"
+    assert read(["--model", "from-flag"], environ).model == "from-flag"
+
+
+def test_every_flag_has_its_twin(tmp_path: Path) -> None:
+    twins = {
+        "CHAT_UI_HOST": "h",
+        "CHAT_UI_PORT": "1234",
+        "CHAT_UI_MODEL": "m",
+        "CHAT_UI_PRECISION": "4bit",
+        "CHAT_UI_DATA_DIR": str(tmp_path),
+        "CHAT_UI_SHARE": "1",
+    }
+    flags = ["--host", "h", "--port", "1234", "--model", "m", "--precision", "4bit"]
+    flags += ["--data-dir", str(tmp_path), "--share"]
+    assert read([], twins) == read(flags, {})
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert read([], {"CHAT_UI_PORT": "", "CHAT_UI_HOST": ""}) == read([], {})
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "80.0", "٨٠", "", " 80"])
+def test_a_port_that_is_none_is_refused_in_a_sentence(port: str) -> None:
+    if port == "":
+        assert read(["--port", port], {}).port == 7860
+        return
+    with pytest.raises(StartupError, match="Give a number from 0 to 65535"):
+        read([f"--port={port}"], {})
+
+
+@given(st.text(max_size=8))
+def test_any_port_gives_settings_or_a_sentence(port: str) -> None:
+    is_one = port == "" or (port.isascii() and port.isdigit() and int(port) <= 65535)
+    if is_one and len(port) <= 5:
+        assert 0 <= read([], {"CHAT_UI_PORT": port}).port <= 65535
+    else:
+        with pytest.raises(StartupError, match=r"\.$"):
+            read([], {"CHAT_UI_PORT": port})
+
+
+def test_an_unknown_precision_is_refused_in_both_places(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(StartupError, match="full, 8bit, 4bit"):
+        read([], {"CHAT_UI_PRECISION": "3bit"})
+    with pytest.raises(SystemExit) as end:
+        read(["--precision", "3bit"], {})
+    assert end.value.code == 2
+    assert "3bit" in capsys.readouterr().err
+
+
+def test_strangers_can_not_change_the_model() -> None:
+    assert read(["--share"], {}).model_is_fixed
+    assert read([], {"SPACE_ID": "someone/space"}).model_is_fixed
+    assert read(["--share"], {"SPACE_ID": "someone/space"}).door == "space"
+
+
+def test_a_space_with_storage_keeps_its_data_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPACE_DISK", tmp_path)
+    assert read([], {"SPACE_ID": "a/b"}).data_dir == tmp_path / "chat_ui"
+    assert read([], {}).data_dir != tmp_path / "chat_ui"
+    monkeypatch.setattr(module, "SPACE_DISK", tmp_path / "missing")
+    assert read([], {"SPACE_ID": "a/b"}).data_dir.parent != tmp_path
