@@ -8,6 +8,8 @@ from hypothesis import settings
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Tests use tiny models, for which a second thread only costs; torch reads this when it starts.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 for name in [name for name in os.environ if name.startswith(("CHAT_UI_", "GRADIO_SERVER_"))]:
     del os.environ[name]  # what the developer has set is not what is tested

@@ -138,7 +138,7 @@ def write(
         The folder.
     """
     # torch runs on a thread that ends: a test that times the engine must not have a second pool of
-    # OpenMP threads beside it (notes/engine.md, 3).
+    # OpenMP threads beside it.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(_write_weights, folder, variant, seed, dtype, shard_size, config).result()
     tokenizer(chat_template).save_pretrained(str(folder))

@@ -1,0 +1,1 @@
+"""Runs a model. One protocol (`protocol.py`), several engines; `tests/contract` checks each."""

@@ -1,0 +1,107 @@
+"""One open request: turns its tokens into the events of the contract, and ends it exactly once.
+
+Both engines use it on their own thread; only `cancel` and `cancelled` may be used from another.
+What runs the model, and when, is not its business.
+"""
+
+import logging
+import threading
+from typing import Literal
+
+import torch
+
+from chat_ui.engine.loaded import LoadedModel
+from chat_ui.engine.protocol import Delta, Event, Failed, Finished, Request, Sink
+from chat_ui.engine.text import TextStream
+from chat_ui.errors import ChatUIError, EngineError
+
+logger = logging.getLogger(__name__)
+
+
+class Answer:
+    """An answer while it grows.
+
+    Attributes:
+        request: what was asked for.
+        ended: its last event was sent.
+    """
+
+    def __init__(self, request: Request, sink: Sink, loaded: LoadedModel) -> None:
+        self.request = request
+        self.ended = False
+        self._sink = sink
+        self._text = TextStream(loaded.tokenizer, request.config.stop)
+        self._eos_token_ids = loaded.eos_token_ids
+        self._tokens_left = request.config.max_new_tokens
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask for its end, from any thread; the engine's own sends the event."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its end was asked for."""
+        return self._cancelled.is_set()
+
+    def limit(self, tokens: int) -> None:
+        """End it after this many tokens at most."""
+        self._tokens_left = min(self._tokens_left, tokens)
+
+    def take(self, token_id: int) -> bool:
+        """Pass on a generated token; True once the answer has ended. Later tokens are ignored."""
+        if self.ended:
+            return True
+        if self.cancelled:
+            self.finish("cancelled")
+            return True
+        is_end = token_id in self._eos_token_ids
+        self._tokens_left -= 1
+        self._send(Delta("" if is_end else self._text.push(token_id), 1))
+        if is_end or self._text.stopped:
+            self.finish("stop")
+        elif self._tokens_left <= 0:
+            self.finish("length")
+        return self.ended
+
+    def finish(self, reason: Literal["stop", "length", "cancelled"]) -> None:
+        """End it well, unless it has ended."""
+        self._end(Finished(reason))
+
+    def fail(self, error: BaseException) -> None:
+        """End it with a sentence about `error`, unless it has ended."""
+        self._end(Failed(_as_sentence(error)))
+
+    def _end(self, event: Finished | Failed) -> None:
+        if self.ended:
+            return
+        held_back = self._text.finish()
+        if held_back:
+            self._send(Delta(held_back, 0))
+        self._send(event)
+        self.ended = True
+
+    def _send(self, event: Event) -> None:
+        if self.ended:
+            return
+        try:
+            self._sink(event)
+        except Exception:
+            # A reader that breaks is its own affair; the model and the other readers go on.
+            logger.exception("A reader of an answer failed; its answer ends here.")
+            self.ended = True
+
+
+def _as_sentence(error: BaseException) -> ChatUIError:
+    if isinstance(error, ChatUIError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        logger.error("Out of memory while answering: %s", error)
+        return EngineError(
+            "The memory is full: the model had no room left for this answer.",
+            "Start a new chat or lower Max new tokens; a smaller model also leaves more room.",
+        )
+    logger.error("An answer failed.", exc_info=error)
+    return EngineError(
+        "The model failed while it answered.", "Press Regenerate; the server's log has the details."
+    )

@@ -1,0 +1,265 @@
+"""The engine for several readers at once: transformers' continuous batching with our sampler.
+
+  any thread --command--> inbox --engine's thread--> Loop.serve() --token--> Answer --event--> sink
+
+One thread owns the model and runs everything here but the public methods. It takes commands (begin,
+cancel, stop) between two steps of the library's loop, so that only the door needs a lock. When the
+loop dies, everyone in it gets `Failed`, and the next request builds a new one.
+
+It does not choose tokens (`sampler.py`), make text of them (`answer.py`) or know the library's
+inner parts (`paged.py`).
+"""
+
+import gc
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import torch
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine import paged
+from chat_ui.engine.answer import Answer
+from chat_ui.engine.loaded import LoadedModel, release
+from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Request, Sink
+from chat_ui.engine.sampler import Sampler
+from chat_ui.errors import EngineError, EngineStoppedError
+
+# Two tokens: one from reading the prompt, one from a step with a cache.
+_PROBE: Final = GenerationConfig(temperature=0.0, max_new_tokens=2, seed=0)
+
+
+class NotBatchable(Exception):
+    """Continuous batching does not take this model.
+
+    Attributes:
+        reason: the library's words, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An open request and what chooses its tokens."""
+
+    answer: Answer
+    sampler: Sampler
+    limit_tokens: int
+
+
+class BatchedEngine:
+    """Runs a loaded model; see `protocol.py` for the contract.
+
+    Args:
+        loaded: the model, which the engine owns from now on. It was loaded on a thread that has
+            ended.
+
+    Attributes:
+        facts: see `Engine.facts`. The window may be smaller than the model's, where memory is
+            short.
+
+    Raises:
+        NotBatchable: the library refuses the architecture. The model is as it was, and the caller's
+        again.
+        EngineError: the chat template can't be used.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        probe = loaded.template.encode([PromptMessage("user", "Hi")])
+        self._template = loaded.template
+        try:
+            self._size = paged.cache_size(loaded.model, loaded.facts.window_tokens)
+        except Exception as error:  # a config without attention heads, as a recurrent network's
+            raise NotBatchable(str(error)) from error
+        self.facts = replace(loaded.facts_as("batched"), window_tokens=self._size.window_tokens)
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._door = threading.Lock()  # of the next two, and of the inbox's order
+        self._closed = False
+        self._last_id = 0
+        # Only the engine's thread uses these.
+        self._loaded = loaded
+        self._loop: paged.Loop | None = None
+        self._open: dict[str, _Row] = {}
+        self._probing = True
+        self._stopping = False
+        self._free = False
+        self._thread = threading.Thread(target=self._run, name="batched-engine", daemon=True)
+        self._thread.start()
+        self._probe(loaded, probe)
+        loaded.facts = self.facts
+
+    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+        """See `Engine.encode`."""
+        return self._template.encode(messages)
+
+    def start(self, request: Request, sink: Sink) -> Cancel:
+        """See `Engine.start`."""
+        with self._door:
+            if not self._closed:
+                self._last_id += 1
+                return self._enter(str(self._last_id), Answer(request, sink, self._loaded))
+        # The engine's thread is gone. Not on the caller's, who may hold a lock that the sink wants.
+        threading.Thread(target=sink, args=(Failed(EngineStoppedError()),), daemon=True).start()
+        return lambda: None
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._end_thread(free=True)
+
+    def _enter(self, request_id: str, answer: Answer) -> Cancel:
+        """Any thread: hand an answer to the engine's."""
+
+        def cancel() -> None:
+            answer.cancel()
+            self._inbox.put(partial(self._cancel, request_id))
+
+        self._inbox.put(partial(self._begin, request_id, answer))
+        return cancel
+
+    def _probe(self, loaded: LoadedModel, prompt_ids: Sequence[int]) -> None:
+        """Run two tokens through the model: the only sure way to know whether the library takes it.
+
+        Raises:
+            NotBatchable: it doesn't; the thread has ended.
+        """
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        # A model that ends at once would not show its second step.
+        endless = replace(loaded, eos_token_ids=())
+        self._enter("probe", Answer(Request(prompt_ids, _PROBE), events.put, endless))
+        event = events.get()
+        while isinstance(event, Delta):
+            event = events.get()
+        self._probing = False
+        if isinstance(event, Failed):
+            self._end_thread(free=False)
+            raise NotBatchable(event.error.sentence)
+
+    def _end_thread(self, *, free: bool) -> None:
+        with self._door:
+            if not self._closed:
+                self._closed = True
+                self._inbox.put(partial(self._stop, free))
+        self._thread.join()
+
+    # What follows runs on the engine's thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._take_commands(wait=True)
+            if self._open:
+                self._serve()
+        if self._free:
+            release(self._loaded)
+
+    def _serve(self) -> None:
+        """Build a loop and run it, until the engine is stopped or the loop dies."""
+        loop: paged.Loop | None = None
+        model = self._loaded.model
+        try:
+            with paged.attention_kept(model):
+                loop = paged.Loop(
+                    model,
+                    self._size,
+                    choose=self._choose,
+                    deliver=self._deliver,
+                    before_step=self._before_step,
+                )
+                for request_id in self._open:
+                    self._submit(loop, request_id)
+                self._loop = loop
+                error = loop.serve()
+        except Exception as failure:  # it could not be built
+            error = failure
+        self._loop = None
+        if error is not None:
+            for request_id in list(self._open):
+                self._fail(request_id, error)
+            # Both hold the old cache, which may take a quarter of the memory, in a circle.
+            loop = error = None
+            gc.collect()
+
+    def _before_step(self) -> bool:
+        # With nothing open, wait here: an idle engine takes no time.
+        self._take_commands(wait=not self._open)
+        return not self._stopping
+
+    def _take_commands(self, *, wait: bool) -> None:
+        while wait or not self._inbox.empty():
+            self._inbox.get()()
+            wait = False
+
+    def _begin(self, request_id: str, answer: Answer) -> None:
+        try:
+            request = answer.request
+            limit = self._loaded.token_limit(request)
+            answer.limit(limit)
+            sampler = Sampler(request.config, request.prompt_ids)
+            self._open[request_id] = _Row(answer, sampler, limit)
+            if self._loop is not None:
+                self._submit(self._loop, request_id)
+        except Exception as error:
+            self._open.pop(request_id, None)
+            answer.fail(error)
+
+    def _submit(self, loop: paged.Loop, request_id: str) -> None:
+        row = self._open[request_id]
+        # It need not know the tokens that end an answer: `Answer` decides, as for stop strings.
+        taken = loop.add_request(
+            list(row.answer.request.prompt_ids),
+            request_id=request_id,
+            max_new_tokens=row.limit_tokens,
+            streaming=True,
+        )
+        if taken is None:
+            raise RuntimeError("the batching loop takes no requests")
+
+    def _cancel(self, request_id: str) -> None:
+        row = self._drop(request_id)
+        if row is not None:
+            row.answer.finish("cancelled")
+
+    def _stop(self, free: bool) -> None:
+        for request_id in list(self._open):
+            self._fail(request_id, EngineStoppedError())
+        self._stopping, self._free = True, free
+
+    def _choose(self, request_id: str, scores: torch.Tensor) -> int | None:
+        """The next token of a request; its failure is its own."""
+        row = self._open.get(request_id)
+        if row is None:
+            return None
+        try:
+            return row.sampler(scores)
+        except Exception as error:
+            self._fail(request_id, error)
+            return None
+
+    def _deliver(self, output: GenerationOutput) -> None:
+        row = self._open.get(output.request_id)
+        if row is None:  # it ended meanwhile
+            return
+        if output.error is not None:
+            self._fail(output.request_id, RuntimeError(output.error))
+        elif row.answer.take(output.generated_tokens[-1]):
+            self._drop(output.request_id)
+
+    def _fail(self, request_id: str, error: Exception) -> None:
+        row = self._drop(request_id)
+        if row is not None:
+            # A refusal is expected, and no affair for the log.
+            row.answer.fail(EngineError(str(error)) if self._probing else error)
+
+    def _drop(self, request_id: str) -> _Row | None:
+        """Forget a request, here and in the loop."""
+        row = self._open.pop(request_id, None)
+        if row is not None and self._loop is not None:
+            self._loop.cancel_request(request_id)
+        return row

@@ -1,0 +1,105 @@
+"""A loaded model as both engines take it, and how its memory is given back.
+
+`load.py` makes one; an engine owns it from then on and is the only one that touches its tensors.
+"""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+
+from chat_ui.engine.protocol import EngineFacts, Request
+from chat_ui.engine.template import ChatTemplate
+from chat_ui.errors import EngineError, PromptTooLongError
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """What `load.py` hands to an engine. Not frozen for one reason: `release` empties it.
+
+    Attributes:
+        pipeline: transformers' TextGenerationPipeline around `model` and `tokenizer`.
+        model: the PreTrainedModel, in evaluation mode. Its generation_config says nothing but the
+            special tokens, so that sampling is the request's alone.
+        tokenizer: its tokenizer.
+        template: its chat template.
+        eos_token_ids: tokens that end an answer, at least one.
+        pad_token_id: for `generate`, which wants one.
+        device: where the prompt's ids go, such as "cpu" or "cuda:0".
+        facts: true of it whatever the engine; `facts_as` adds the engine's kind.
+    """
+
+    pipeline: Any
+    model: Any
+    tokenizer: Any
+    template: ChatTemplate
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int
+    device: str
+    facts: EngineFacts
+
+    def facts_as(self, kind: str) -> EngineFacts:
+        """The facts, with the name of the engine that runs it."""
+        return replace(self.facts, kind=kind)
+
+    def token_limit(self, request: Request) -> int:
+        """How many tokens this answer may have, at least 1: its limit, or what the window leaves.
+
+        Raises:
+            EngineError: there is no prompt.
+            PromptTooLongError: the prompt fills the window.
+        """
+        if not request.prompt_ids:
+            raise EngineError("There is nothing to answer.", "Write a message.")
+        room = self.facts.window_tokens - len(request.prompt_ids)
+        if room < 1:
+            raise PromptTooLongError(
+                f"The prompt takes {len(request.prompt_ids):,} tokens; this model's context window "
+                f"holds {self.facts.window_tokens:,}.",
+                "Start a new chat, or shorten the message.",
+            )
+        return min(request.config.max_new_tokens, room)
+
+
+def release(loaded: LoadedModel) -> None:
+    """Give the model's memory back to the system.
+
+    The engine calls it on its own thread, as the last thing, when its other references to the model
+    (a batching manager, caches, exceptions with their frames) are gone. Any number of times.
+    """
+    loaded.pipeline = loaded.model = None
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Return what is not used any more to the system."""
+    # Modules and their hooks refer to each other in circles.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    _trim_heap()
+
+
+def run_on_own_thread(function: Callable[[], T]) -> T:
+    """Run on a thread that ends, and return or raise what the function does.
+
+    torch keeps a pool of OpenMP threads for every *living* thread that has called it, and two pools
+    fight for the cores: decoding gets 1.4 times slower. So whatever calls torch
+    outside the engine's thread runs here.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="torch-job") as pool:
+        return pool.submit(function).result()
+
+
+def _trim_heap() -> None:
+    """Have glibc return freed memory; without it the process keeps most of a small model's size."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc: macOS, Windows, musl
+        return

@@ -1,0 +1,145 @@
+"""What every engine offers, and the stream of values that an answer is.
+
+    service --start(request, sink)--> engine's thread --Delta, Delta, ..., Finished | Failed--> sink
+
+The contract, which `tests/contract` checks for every engine:
+
+1. `start` returns at once; nothing of the model's work happens on the caller's thread.
+2. `sink` is called on the engine's thread, in order, and ends with exactly one `Finished` or
+   `Failed`, whatever happens: an exception in the model, a cancel, an unload. It must not block.
+3. The texts of the Deltas, joined, are the decoded answer: no special tokens, no half characters,
+   nothing from a stop string on.
+4. What `start` returns cancels that request alone, within a token; from any thread, any number of
+   times.
+5. After a failure the next request works.
+6. `close` ends open requests (`Failed(EngineStoppedError)`), frees the model's memory and ends the
+   threads.
+
+An engine does not know conversations, owners or files; it turns messages into tokens and tokens
+into text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import PromptMessage
+from chat_ui.errors import ChatUIError
+from chat_ui.models.quantization import Precision
+from chat_ui.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What is true of a loaded model.
+
+    Attributes:
+        spec: which model.
+        precision: as asked for, and as loaded: never silently another.
+        dtype: of the weights that are not quantized, such as "bfloat16".
+        dtype_reason: a sentence where `dtype` is not the checkpoint's own, else empty.
+        device: such as "cpu" or "cuda:0".
+        kind: the engine's name: "batched", "single" or "fake".
+        parameters: of the whole model.
+        weight_bytes: what the loaded weights take.
+        window_tokens: the context window: prompt and answer together.
+        folds_system_prompt: the template has no system role, so the system prompt is put before the
+            first user message.
+    """
+
+    spec: ModelSpec
+    precision: Precision
+    dtype: str
+    dtype_reason: str
+    device: str
+    kind: str
+    parameters: int
+    weight_bytes: int
+    window_tokens: int
+    folds_system_prompt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One answer to generate.
+
+    Attributes:
+        prompt_ids: the rendered prompt's token ids, at least one.
+        config: how to sample; `config.seed` is a number: the service sees to it.
+    """
+
+    prompt_ids: Sequence[int]
+    config: GenerationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More of the answer.
+
+    Attributes:
+        text: may be empty, while a character is incomplete or a stop string may have begun.
+        tokens: tokens generated since the last Delta, at least 1, unless this one only gives out
+            text that was held back.
+    """
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer ended: by itself or at a stop string, at its limit, or cancelled."""
+
+    reason: Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer failed; what was generated until then stands."""
+
+    error: ChatUIError
+
+
+Event = Delta | Finished | Failed
+Sink = Callable[[Event], None]
+Cancel = Callable[[], None]
+
+
+class Engine(Protocol):
+    """Runs one loaded model. See the module's docstring for the contract."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What is true of the loaded model."""
+        ...
+
+    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+        """Token ids of the messages in the model's chat template, up to where the answer begins.
+
+        Runs on the caller's thread and never calls torch.
+
+        Raises:
+            EngineError: the template does not take these messages.
+        """
+        ...
+
+    def start(self, request: Request, sink: Sink) -> Cancel:
+        """Begin an answer; see the contract. A request that can't be taken ends in `Failed`."""
+        ...
+
+    def close(self) -> None:
+        """End everything and free the memory; returns when that is done. Any number of times."""
+        ...
+
+
+class LoadEngine(Protocol):
+    """Loads a model: `engine/load.py` for real ones, `engine/fake.py` for tests."""
+
+    def __call__(self, spec: ModelSpec, precision: Precision) -> Engine:
+        """Load and probe a model; blocks, for minutes perhaps.
+
+        Raises:
+            ModelError: it can't be loaded, with the reason and a next step.
+        """
+        ...
