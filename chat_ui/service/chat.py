@@ -1,0 +1,257 @@
+"""ChatService: what a page can ask of the backend. Its methods block: call them off the event loop.
+
+It never calls torch; engines do that on threads of their own.
+"""
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from chat_ui.chat.generation import MAX_SEED
+from chat_ui.chat.messages import (
+    Conversation,
+    ConversationSummary,
+    title_of,
+)
+from chat_ui.engine.protocol import LoadEngine
+from chat_ui.errors import (
+    BusyError,
+    InvalidRequestError,
+    NotAllowedError,
+)
+from chat_ui.history.store import Store
+from chat_ui.models.quantization import precision as checked_precision
+from chat_ui.models.spec import BUILT_IN_ID, find
+from chat_ui.service.host import ModelHost, ModelStatus
+from chat_ui.service.replies import Job, Replies, ReplyOptions
+from chat_ui.service.reply import Reply
+from chat_ui.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the service opens on its first use."""
+
+    store: Store
+    host: ModelHost
+    replies: Replies
+
+
+class ChatService:
+    """Conversations, replies and the model, for all visitors.
+
+    Making one opens nothing. Its first use, or `start`, opens the store and begins to load.
+
+    Args:
+        settings: the app's.
+        load: loads a model.
+    """
+
+    def __init__(self, settings: Settings, load: LoadEngine) -> None:
+        self.settings = settings
+        self._load = load
+        self._opening = threading.Lock()
+        self._opened: Backend | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Open the store and begin to load the model, unless that was done already.
+
+        Raises:
+            StartupError: the data folder can't be used.
+            ModelError: there is no such model, or its files are no good.
+        """
+        self._backend.host.start()
+
+    @property
+    def _backend(self) -> Backend:
+        with self._opening:
+            if self._is_closed:
+                raise BusyError("The server is ending.", "Try again when it is back.")
+            if self._opened is None:
+                host = ModelHost(find(self.settings.model), self.settings.precision, self._load)
+                built_in = find(BUILT_IN_ID)
+                host.known.setdefault(built_in.id, built_in)
+                store = Store.open(self.settings.data_dir)
+                store.interrupt_writing()
+                replies = Replies(self.settings, store, host)
+                self._opened = Backend(store, host, replies)
+            return self._opened
+
+    @property
+    def _store(self) -> Store:
+        return self._backend.store
+
+    @property
+    def _host(self) -> ModelHost:
+        return self._backend.host
+
+    # ---- the model ----
+
+    @property
+    def model(self) -> ModelStatus:
+        """Which model the server has, and what it is doing with it. Starts nothing."""
+        if self._opened is None:
+            name = self.settings.model
+            return ModelStatus(0, "starting", name, name, self.settings.precision)
+        return self._opened.host.status
+
+    @property
+    def notice(self) -> str:
+        """A sentence for every page, such as that a damaged database was set aside; or ""."""
+        return self._opened.store.notice if self._opened else ""
+
+    def models(self) -> list[tuple[str, str]]:
+        """The models to choose from, as (label, id). Starts nothing: until then, what was set."""
+        if self._opened is None:
+            return [(self.settings.model, self.settings.model)]
+        return [(spec.label, spec.id) for spec in list(self._opened.host.known.values())]
+
+    def switch_model(self, model: str, precision: str) -> None:
+        """Begin to change the server's model; returns at once, `model` shows how it goes.
+
+        Raises:
+            NotAllowedError: visitors may not, here.
+            ModelError: there is no such model, or its files are no good.
+            BusyError: another change is under way.
+            InvalidRequestError: there is no such precision.
+        """
+        if self.settings.model_is_fixed:
+            raise NotAllowedError(
+                "The model is fixed on this server.", "Use the one that is loaded."
+            )
+        self._host.switch(model, checked_precision(precision))
+
+    # ---- conversations ----
+
+    def conversations(self, owner: str) -> list[ConversationSummary]:
+        """The owner's conversations, newest first."""
+        return self._store.conversations(owner)
+
+    def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        """One conversation; an answer that is being written has its text of this moment.
+
+        Raises:
+            NotFoundError: there is none of this owner.
+        """
+        conversation = self._store.conversation(owner, conversation_id)
+        reply = self.running(owner, conversation_id)
+        if reply is None:
+            return conversation
+        now = reply.snapshot()
+        return replace(
+            conversation,
+            messages=tuple(
+                replace(m, content=now.text, state=now.state, error=now.error, numbers=now.numbers)
+                if m.id == reply.message_id
+                else m
+                for m in conversation.messages
+            ),
+        )
+
+    def running(self, owner: str, conversation_id: str) -> Reply | None:
+        """The reply that is being written in this owner's conversation, if any."""
+        return self._backend.replies.get(owner, conversation_id)
+
+    # ---- replies ----
+
+    def reply(
+        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
+    ) -> Reply:
+        """Store a message and begin to answer it. The message is committed when this returns.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which; None begins a new one.
+            text: the message.
+            options: how to answer.
+
+        Raises:
+            InvalidRequestError: the message is empty or too long.
+            NotFoundError: there is no such conversation of this owner.
+            BusyError: an answer is being written there already, or too many are in all.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        text, options = self._checked_text(text), self._checked_options(options)
+        if conversation_id is None:
+            conversation_id = self._store.create(owner, title_of(text), options.system_prompt).id
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            question, answer = self._store.add_question(
+                owner, conversation_id, text, None, options.system_prompt
+            )
+            return begin(Job(owner, question.id, options, sent_at), answer)
+
+    def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
+        """Answer the newest question again, beside the answers it has.
+
+        Raises:
+            InvalidRequestError: there is no question yet.
+            NotFoundError: there is no such conversation of this owner.
+            BusyError: an answer is being written there already, or too many are in all.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        options = self._checked_options(options)
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            path = self._store.conversation(owner, conversation_id).path()
+            questions = [message for message in path if message.role == "user"]
+            if not questions:
+                raise InvalidRequestError(
+                    "There is no answer to write again.", "Send a message first."
+                )
+            question_id = questions[-1].id
+            answer = self._store.add_answer(owner, conversation_id, question_id)
+            return begin(Job(owner, question_id, options, sent_at), answer)
+
+    def stop_reply(self, owner: str, conversation_id: str) -> None:
+        """End the answer that is being written in this owner's conversation; its text stays."""
+        reply = self.running(owner, conversation_id)
+        if reply is not None:
+            reply.stop()
+
+    def close(self, deadline_s: float = 4.0) -> None:
+        """Store what was written so far, unload the model and close the store; any number of times.
+
+        Args:
+            deadline_s: seconds after which it no longer waits for replies and the model.
+        """
+        with self._opening:
+            self._is_closed = True
+            opened = self._opened
+        if opened is None:
+            return
+        ends_at = time.monotonic() + deadline_s
+        opened.replies.close(deadline_s)
+        # A model in a long forward pass can't be unloaded in time; the process ends anyway.
+        unload = threading.Thread(target=opened.host.close, name="model-unload", daemon=True)
+        unload.start()
+        unload.join(max(0.1, ends_at - time.monotonic()))
+        opened.store.close()
+
+    # ---- checks ----
+
+    def _checked_text(self, text: str) -> str:
+        limit = self.settings.max_message_chars
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidRequestError("The message is empty.", "Type something first.")
+        if len(text) > limit:
+            raise InvalidRequestError(
+                f"The message has {len(text):,} characters; {limit:,} is the limit.",
+                "Shorten it, or send it in parts.",
+            )
+        # Half of a surrogate pair is no text: neither tokenizers nor databases take it.
+        return text.encode("utf-8", "replace").decode()
+
+    def _checked_options(self, options: ReplyOptions) -> ReplyOptions:
+        limit = self.settings.max_message_chars
+        if not isinstance(options.system_prompt, str) or len(options.system_prompt) > limit:
+            raise InvalidRequestError(
+                f"The system prompt is longer than {limit:,} characters.", "Shorten it."
+            )
+        seed = options.config.seed
+        return ReplyOptions(
+            options.system_prompt.encode("utf-8", "replace").decode(),
+            replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
+        )

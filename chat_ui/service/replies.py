@@ -1,0 +1,203 @@
+"""The replies that are being written: one for a conversation, each with a thread of its own.
+
+The thread waits for the model, fits the conversation to the context, starts the engine, stores the
+answer while it grows, and stores how it ended, whatever happens. It never calls torch.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from chat_ui.chat.context import fit
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import Message, Numbers, prompt_messages
+from chat_ui.engine.protocol import Engine, Finished, Request
+from chat_ui.errors import BusyError, ChatUIError, HistoryError
+from chat_ui.history.store import Store
+from chat_ui.service.host import ModelHost
+from chat_ui.service.reply import Reply
+from chat_ui.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STORE_DEADLINE_S: Final = 10.0
+STOP_DEADLINE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyOptions:
+    """What the page's panels say of the next answer."""
+
+    system_prompt: str = ""
+    config: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a reply's thread needs to know.
+
+    Attributes:
+        owner: whose conversation.
+        question_id: the message to answer.
+        options: how; `options.config.seed` is a number.
+        sent_at: when it was asked for, monotonic clock in seconds.
+    """
+
+    owner: str
+    question_id: str
+    options: ReplyOptions
+    sent_at: float
+
+
+Begin = Callable[[Job, Message], Reply]
+
+
+class Replies:
+    """The running replies of all conversations.
+
+    Args:
+        settings: the app's.
+        store: where answers are kept.
+        host: lends the model.
+    """
+
+    def __init__(self, settings: Settings, store: Store, host: ModelHost) -> None:
+        self._settings = settings
+        self._store = store
+        self._host = host
+        self._lock = threading.Lock()
+        # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
+        # None while the reply's rows are being written.
+        self._running: dict[tuple[str, str], Reply | None] = {}
+        self._is_closed = False
+
+    def get(self, owner: str, conversation_id: str) -> Reply | None:
+        """The reply that is being written in this owner's conversation, if any."""
+        return self._running.get((owner, conversation_id))
+
+    def close(self, deadline_s: float) -> None:
+        """Take no more, end those that run as "interrupted", and wait until they are stored."""
+        ends_at = time.monotonic() + deadline_s
+        with self._lock:
+            self._is_closed = True
+            replies = [reply for reply in self._running.values() if reply is not None]
+        for reply in replies:
+            reply.stop("interrupted")
+        for reply in replies:
+            reply.stored.wait(max(0.0, ends_at - time.monotonic()))
+
+    @contextmanager
+    def reserved(self, owner: str, conversation_id: str) -> Iterator[Begin]:
+        """Keep a conversation for one new reply while its rows are written; `begin` starts it.
+
+        Raises:
+            BusyError: an answer is being written there already, or too many are in all.
+        """
+        key = (owner, conversation_id)
+        before = self._running.get(key)
+        if before is not None and before.ended.is_set():
+            before.stored.wait(STORE_DEADLINE_S)
+        with self._lock:
+            if self._is_closed:
+                raise BusyError("The server is ending.", "Send your message when it is back.")
+            if key in self._running:
+                raise BusyError(
+                    "An answer is being written in this conversation.",
+                    "Wait for it, or press Stop.",
+                )
+            if len(self._running) >= self._settings.max_running_replies:
+                raise BusyError(
+                    f"The server is writing {len(self._running)} answers, as many as it may.",
+                    "Send your message again in a moment.",
+                )
+            self._running[key] = None
+        is_begun = False
+
+        def begin(job: Job, answer: Message) -> Reply:
+            nonlocal is_begun
+            numbers = Numbers(seed=job.options.config.seed)
+            reply = Reply(conversation_id, answer.id, numbers, job.sent_at)
+            with self._lock:
+                self._running[key] = reply
+                is_begun = True
+            if self._is_closed:
+                reply.stop("interrupted")
+            threading.Thread(target=self._run, args=(reply, job), name="reply", daemon=True).start()
+            return reply
+
+        try:
+            yield begin
+        finally:
+            if not is_begun:
+                with self._lock:
+                    del self._running[key]
+
+    def _run(self, reply: Reply, job: Job) -> None:
+        try:
+            reply.enter("queued" if self._host.status.phase == "ready" else "loading")
+            with self._host.lend(lambda: reply.is_stopping) as engine:
+                self._answer(engine, reply, job)
+        except ChatUIError as error:
+            reply.fail(error)
+        except Exception as error:
+            log.exception("a reply failed")
+            reply.fail(error)
+        finally:
+            self._store_reply(reply)
+            with self._lock:
+                self._running.pop((job.owner, reply.conversation_id), None)
+            reply.stored.set()
+
+    def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
+        facts, config = engine.facts, job.options.config
+        conversation = self._store.conversation(job.owner, reply.conversation_id)
+        fitted = fit(
+            job.options.system_prompt,
+            prompt_messages(conversation.path(job.question_id)),
+            count=lambda messages: len(engine.encode(messages)),
+            window_tokens=facts.window_tokens,
+            # A long answer must not push the whole conversation out of a small window.
+            reserve_tokens=min(config.max_new_tokens, facts.window_tokens // 4),
+        )
+        room = facts.window_tokens - fitted.prompt_tokens
+        reply.enter(
+            "queued" if facts.kind == "single" and self._host.users > 1 else "reading",
+            model=facts.spec.label,
+            precision=facts.precision,
+            prompt_tokens=fitted.prompt_tokens,
+            dropped_messages=fitted.dropped,
+        )
+        request = Request(
+            engine.encode(fitted.messages),
+            replace(config, max_new_tokens=min(config.max_new_tokens, room)),
+        )
+        reply.began(engine.start(request, reply.take))
+        self._watch(reply)
+
+    def _watch(self, reply: Reply) -> None:
+        """Store the reply while it grows, until it has ended."""
+        stopping_since: float | None = None
+        while not reply.ended.wait(self._settings.store_every_s):
+            self._store_reply(reply)
+            now = time.monotonic()
+            if reply.orphaned_s() > self._settings.orphan_grace_s:
+                reply.stop()
+            if reply.is_stopping:
+                stopping_since = stopping_since or now
+                # An engine ends within a token. One that hangs must not keep the conversation.
+                if now - stopping_since > STOP_DEADLINE_S:
+                    reply.take(Finished("cancelled"))
+
+    def _store_reply(self, reply: Reply) -> None:
+        now = reply.snapshot()
+        try:
+            self._store.update_answer(
+                reply.message_id, now.text, now.state, error=now.error, numbers=now.numbers
+            )
+        except HistoryError as error:
+            log.warning("an answer could not be stored: %s", error)
+            reply.warn(str(error))

@@ -1,0 +1,187 @@
+"""A Reply: one answer while it is written. It belongs to the server, not to the page that asked.
+
+    engine's thread --take(Delta, ...)--> Reply <--snapshot()-- any number of followers
+                                            ^---- stop() ------ any page of its owner
+
+It does no I/O: the service stores it.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chat_ui.chat.messages import MessageState, Numbers
+from chat_ui.engine.protocol import Cancel, Delta, Event, Failed
+from chat_ui.errors import as_shown
+
+Phase = Literal[
+    "queued",  # waits for its turn
+    "loading",  # waits for the model
+    "reading",  # the model reads the prompt
+    "writing",
+    "done",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySnapshot:
+    """A Reply at one moment.
+
+    Attributes:
+        revision: grows with every change.
+        phase: what it is doing.
+        text: what was written so far.
+        state: the message's state; "writing" until `phase` is "done".
+        error: what went wrong, as a person reads it, or None.
+        numbers: what is known so far.
+    """
+
+    revision: int
+    phase: Phase
+    text: str
+    state: MessageState
+    error: str | None
+    numbers: Numbers
+
+
+class Reply:
+    """One growing answer.
+
+    Args:
+        conversation_id: whose conversation's.
+        message_id: the answer's message.
+        numbers: what is known at the start.
+        sent_at: when it was asked for, monotonic clock in seconds.
+
+    Attributes:
+        ended: set when it will not grow any more.
+        stored: set when it is stored as it ended.
+    """
+
+    def __init__(
+        self, conversation_id: str, message_id: str, numbers: Numbers, sent_at: float
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self.ended = threading.Event()
+        self.stored = threading.Event()
+        self._lock = threading.Lock()
+        self._sent_at = sent_at
+        self._first_at: float | None = None
+        self._first_count = 0
+        self._count = 0
+        self._cancel: Cancel | None = None
+        self._end_state: MessageState | None = None
+        self._followers = 0
+        self._left_at = time.monotonic()
+        self._now = ReplySnapshot(0, "queued", "", "writing", None, numbers)
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change; cheap to ask."""
+        return self._now.revision
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._end_state is not None
+
+    def snapshot(self) -> ReplySnapshot:
+        """What it is now; a value that does not change any more."""
+        return self._now
+
+    def stop(self, state: MessageState = "stopped") -> None:
+        """Ask it to end, in this state; what was written stays. Any thread, any number of times."""
+        with self._lock:
+            self._end_state = self._end_state or state
+            cancel = self._cancel
+        if cancel is not None:
+            cancel()
+
+    def began(self, cancel: Cancel) -> None:
+        """The engine has taken the request; `cancel` ends it there."""
+        with self._lock:
+            self._cancel = cancel
+            is_stopping = self._end_state is not None
+        if is_stopping:
+            cancel()
+
+    def enter(self, phase: Phase, **numbers: object) -> None:
+        """Go on to a phase before writing, with what became known on the way."""
+        with self._lock:
+            if not self.ended.is_set():
+                known = replace(self._now.numbers, **numbers)  # type: ignore[arg-type]
+                self._change(phase=phase, numbers=known)
+
+    def take(self, event: Event) -> None:
+        """The engine's sink: called on its thread, never blocks."""
+        if isinstance(event, Delta):
+            self._grow(event)
+        elif isinstance(event, Failed):
+            self.fail(event.error)
+        else:
+            states: dict[str, MessageState] = {"stop": "complete", "length": "length"}
+            self._end(states.get(event.reason, "stopped"))
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error; what was written stays."""
+        self._end("failed", as_shown(error))
+
+    def warn(self, sentence: str) -> None:
+        """Show a sentence that does not end it, such as that it could not be stored."""
+        with self._lock:
+            self._change(error=sentence)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """While a page follows it, it is no orphan."""
+        with self._lock:
+            self._followers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followers -= 1
+                self._left_at = time.monotonic()
+
+    def orphaned_s(self) -> float:
+        """Seconds since the last page stopped following; 0 while one does."""
+        with self._lock:
+            return 0.0 if self._followers else time.monotonic() - self._left_at
+
+    def _grow(self, delta: Delta) -> None:
+        with self._lock:
+            if self.ended.is_set():
+                return
+            now = time.monotonic()
+            self._count += delta.tokens
+            known: dict[str, object] = {"completion_tokens": self._count}
+            if self._first_at is None and delta.tokens:
+                self._first_at, self._first_count = now, self._count
+                known["first_token_s"] = now - self._sent_at
+            elif self._first_at is not None and delta.tokens and now > self._first_at:
+                # Decoding alone: the tokens after the first, over the time since the first.
+                rate = (self._count - self._first_count) / (now - self._first_at)
+                known["decode_tokens_per_s"] = rate
+            self._change(
+                phase="writing",
+                text=self._now.text + delta.text,
+                numbers=replace(self._now.numbers, **known),  # type: ignore[arg-type]
+            )
+
+    def _end(self, state: MessageState, error: str | None = None) -> None:
+        with self._lock:
+            if self.ended.is_set():
+                return
+            # A cancel and an unload come from our own stop(): the reason for it is what counts.
+            if self._end_state is not None and state in ("stopped", "failed"):
+                state, error = self._end_state, None
+            self._change(phase="done", state=state, error=error)
+            self.ended.set()
+
+    def _change(self, **changes: object) -> None:
+        revision = self._now.revision + 1
+        self._now = replace(self._now, revision=revision, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,62 @@
+"""A service over a real store and a fake engine, and waiting with a deadline."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chat_ui.engine.fake import FakeLoader, Script
+from chat_ui.service import ChatService, Reply
+from chat_ui.settings import Settings
+
+DEADLINE_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that must come; fail when it doesn't."""
+    nothing = threading.Event()
+    for _ in range(int(DEADLINE_S / 0.005)):
+        if condition():
+            return
+        nothing.wait(0.005)
+    raise AssertionError("it did not come in time")
+
+
+def ended(reply: Reply) -> Reply:
+    """The reply, once it is stored as it ended."""
+    assert reply.stored.wait(DEADLINE_S)
+    return reply
+
+
+@pytest.fixture
+def loader() -> FakeLoader:
+    def answer(prompt: str) -> Script:
+        if "slow" in prompt:
+            return Script(text="word " * 2000, tokens_per_s=200)
+        if "hang" in prompt:
+            return Script(hangs=True)
+        if "fail" in prompt:
+            return Script(text="One two three", fails_at=2)
+        return Script(text=f"You said: {prompt}")
+
+    return FakeLoader(answer)
+
+
+@pytest.fixture
+def make_service(tmp_path: Path, loader: FakeLoader) -> Iterator[Callable[..., ChatService]]:
+    made: list[ChatService] = []
+
+    def make(**changes: object) -> ChatService:
+        settings = Settings(**{"data_dir": tmp_path, "store_every_s": 0.02} | changes)  # type: ignore[arg-type]
+        made.append(ChatService(settings, loader))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def service(make_service: Callable[..., ChatService]) -> ChatService:
+    return make_service()

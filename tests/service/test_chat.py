@@ -1,0 +1,246 @@
+"""ChatService over a real store and a fake engine: what a page relies on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.engine.fake import FakeLoader
+from chat_ui.errors import BusyError, InvalidRequestError, NotFoundError
+from chat_ui.service import ChatService, ReplyOptions
+from tests.service.conftest import ended, wait_until
+
+ANNA, BEN = "a" * 64, "b" * 64
+OPTIONS = ReplyOptions()
+
+
+def texts(service: ChatService, conversation_id: str, owner: str = ANNA) -> list[str]:
+    return [message.content for message in service.conversation(owner, conversation_id).path()]
+
+
+def test_making_a_service_opens_and_loads_nothing(service: ChatService, tmp_path: Path) -> None:
+    assert list(tmp_path.iterdir()) == []
+    assert service.model.phase == "starting"
+    assert service.models() == [("pocket-guide", "pocket-guide")]
+    service.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_conversation_goes_on_and_is_stored(service: ChatService) -> None:
+    first = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    ended(service.reply(ANNA, first.conversation_id, "And again", OPTIONS))
+    assert texts(service, first.conversation_id) == [
+        "Hello", "You said: Hello", "And again", "You said: And again",
+    ]  # fmt: skip
+    assert [c.title for c in service.conversations(ANNA)] == ["Hello"]
+
+
+def test_the_message_is_stored_before_it_is_answered(
+    service: ChatService, loader: FakeLoader
+) -> None:
+    loader.gate.clear()
+    reply = service.reply(ANNA, None, "Hello", OPTIONS)
+    wait_until(lambda: reply.snapshot().phase == "loading")
+    assert texts(service, reply.conversation_id) == ["Hello", ""]
+    loader.gate.set()
+    assert ended(reply).snapshot().state == "complete"
+
+
+def test_numbers_say_what_they_are(service: ChatService) -> None:
+    options = ReplyOptions(config=GenerationConfig(max_new_tokens=50))
+    reply = ended(service.reply(ANNA, None, "slow is long enough", options))
+    numbers = service.conversation(ANNA, reply.conversation_id).path()[-1].numbers
+    assert numbers.completion_tokens == 50
+    assert numbers.precision == "full"
+    assert numbers.model is not None
+    assert numbers.model.startswith("Pocket Guide")
+    assert numbers.seed is not None
+    assert numbers.first_token_s is not None
+    assert numbers.first_token_s > 0
+    # The fake never writes faster than its pace, so neither may the number claim it.
+    assert numbers.decode_tokens_per_s is not None
+    assert 0 < numbers.decode_tokens_per_s <= 201
+
+
+def test_the_text_is_stored_while_it_grows(service: ChatService) -> None:
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    store = service._store
+
+    def stored() -> str:
+        return store.conversation(ANNA, reply.conversation_id).path()[-1].content
+
+    wait_until(lambda: len(stored()) > 20)
+    assert store.conversation(ANNA, reply.conversation_id).path()[-1].state == "writing"
+    reply.stop()
+    ended(reply)
+    assert stored() == reply.snapshot().text
+
+
+def test_stop_keeps_what_was_written_and_leaves_others_alone(service: ChatService) -> None:
+    mine = service.reply(ANNA, None, "slow", OPTIONS)
+    other = service.reply(BEN, None, "slow", OPTIONS)
+    wait_until(lambda: bool(mine.snapshot().text and other.snapshot().text))
+    service.stop_reply(BEN, mine.conversation_id)  # not his: nothing happens
+    assert not mine.is_stopping
+    service.stop_reply(ANNA, mine.conversation_id)
+    ended(mine)
+    assert mine.snapshot().state == "stopped"
+    assert texts(service, mine.conversation_id)[-1] == mine.snapshot().text != ""
+    before = len(other.snapshot().text)
+    wait_until(lambda: len(other.snapshot().text) > before)
+    assert other.snapshot().state == "writing"
+
+
+def test_a_second_message_waits_for_the_first_answer(service: ChatService) -> None:
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    with pytest.raises(BusyError, match="press Stop"):
+        service.reply(ANNA, reply.conversation_id, "too soon", OPTIONS)
+    with pytest.raises(BusyError):
+        service.regenerate(ANNA, reply.conversation_id, OPTIONS)
+    wait_until(lambda: bool(reply.snapshot().text))
+    reply.stop()
+    assert reply.ended.wait(20)
+    # Not `stored`: who sees the answer's end may send at once.
+    ended(service.reply(ANNA, reply.conversation_id, "now", OPTIONS))
+    assert texts(service, reply.conversation_id)[-1] == "You said: now"
+
+
+def test_a_failed_answer_says_why_and_the_next_message_works(service: ChatService) -> None:
+    reply = ended(service.reply(ANNA, None, "fail", OPTIONS))
+    message = service.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert (message.state, message.content) == ("failed", "One two")
+    assert message.error == "The fake engine failed. Try again."
+    again = ended(service.reply(ANNA, reply.conversation_id, "Hello", OPTIONS))
+    assert again.snapshot().state == "complete"
+
+
+def test_regenerate_writes_beside_the_old_answer(service: ChatService) -> None:
+    first = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    second = ended(service.regenerate(ANNA, first.conversation_id, OPTIONS))
+    conversation = service.conversation(ANNA, first.conversation_id)
+    assert len(conversation.messages) == 3
+    assert conversation.path()[-1].id == second.message_id != first.message_id
+    assert texts(service, first.conversation_id) == ["Hello", "You said: Hello"]
+
+
+def test_nothing_to_regenerate_is_a_sentence(service: ChatService) -> None:
+    service.start()
+    empty = service._store.create(ANNA, "", "")
+    with pytest.raises(InvalidRequestError, match="Send a message first"):
+        service.regenerate(ANNA, empty.id, OPTIONS)
+    assert service.running(ANNA, empty.id) is None
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t ", None, 7])
+def test_an_empty_message_is_refused_and_nothing_stored(service: ChatService, text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="empty"):
+        service.reply(ANNA, None, text, OPTIONS)
+    assert service.conversations(ANNA) == []
+
+
+def test_a_message_over_the_limit_is_refused_with_the_numbers(service: ChatService) -> None:
+    with pytest.raises(InvalidRequestError, match=r"32,001 characters; 32,000 is the limit"):
+        service.reply(ANNA, None, "x" * 32_001, OPTIONS)
+    with pytest.raises(InvalidRequestError, match="system prompt"):
+        service.reply(ANNA, None, "x", ReplyOptions(system_prompt="x" * 32_001))
+    assert service.conversations(ANNA) == []
+
+
+def test_half_a_surrogate_pair_is_no_text_and_does_no_harm(service: ChatService) -> None:
+    reply = ended(service.reply(ANNA, None, "a\ud800b", OPTIONS))
+    assert texts(service, reply.conversation_id)[0] == "a?b"
+
+
+def test_a_foreign_conversation_and_an_unknown_one_answer_alike(service: ChatService) -> None:
+    annas = service.reply(ANNA, None, "slow", OPTIONS).conversation_id
+    for conversation_id in (annas, "0" * 32, "", "../x"):
+        assert service.running(BEN, conversation_id) is None
+        for call in (
+            lambda c=conversation_id: service.conversation(BEN, c),
+            lambda c=conversation_id: service.reply(BEN, c, "mine?", OPTIONS),
+            lambda c=conversation_id: service.regenerate(BEN, c, OPTIONS),
+        ):
+            with pytest.raises(NotFoundError) as refusal:
+                call()
+            assert str(refusal.value) == str(NotFoundError())
+    assert service.conversations(BEN) == []
+    service.stop_reply(ANNA, annas)
+
+
+def test_the_oldest_turns_leave_and_the_answer_says_so(
+    make_service: Callable[..., ChatService], loader: FakeLoader
+) -> None:
+    loader._window_tokens = 400
+    service = make_service()
+    options = ReplyOptions("Be brief.", GenerationConfig(max_new_tokens=100))
+    reply = ended(service.reply(ANNA, None, "first " * 20, options))
+    for number in range(3):
+        reply = ended(service.reply(ANNA, reply.conversation_id, f"message {number}", options))
+    numbers = reply.snapshot().numbers
+    assert reply.snapshot().state == "complete"
+    assert numbers.dropped_messages == 2
+    assert numbers.prompt_tokens is not None
+    assert numbers.prompt_tokens <= 300
+    too_long = ended(service.reply(ANNA, reply.conversation_id, "x" * 400, options))
+    assert too_long.snapshot().state == "failed"
+    assert "Shorten the message" in (too_long.snapshot().error or "")
+    assert texts(service, reply.conversation_id)[-2] == "x" * 400  # the message isn't lost
+
+
+def test_as_many_answers_as_the_server_may_write(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(max_running_replies=2)
+    replies = [service.reply(ANNA, None, "slow", OPTIONS) for _ in range(2)]
+    with pytest.raises(BusyError, match="2 answers, as many as it may"):
+        service.reply(BEN, None, "one more", OPTIONS)
+    for reply in replies:
+        reply.stop()
+        ended(reply)
+    assert ended(service.reply(BEN, None, "now", OPTIONS)).snapshot().state == "complete"
+
+
+def test_an_answer_that_no_page_follows_is_stopped_after_the_grace_period(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(orphan_grace_s=0.0)
+    followed = service.reply(ANNA, None, "slow", OPTIONS)
+    with followed.followed():
+        orphan = ended(service.reply(BEN, None, "slow", OPTIONS))
+        assert orphan.snapshot().state == "stopped"
+        if not followed.is_stopping:  # it may have been stopped before it was followed
+            assert followed.snapshot().state == "writing"
+    assert ended(followed).snapshot().state == "stopped"
+
+
+def test_an_engine_that_hangs_does_not_keep_the_conversation(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_ui.service.replies.STOP_DEADLINE_S", 0.05)
+    reply = service.reply(ANNA, None, "hang", OPTIONS)
+    wait_until(lambda: reply.snapshot().phase == "reading")
+    reply.began(lambda: None)  # an engine that does not listen
+    reply.stop()
+    assert ended(reply).snapshot().state == "stopped"
+
+
+def test_closing_stores_what_was_written_and_a_new_service_finds_it(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service()
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    wait_until(lambda: len(reply.snapshot().text) > 20)
+    service.close()
+    after = make_service()
+    message = after.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert message.state == "interrupted"
+    assert message.content == reply.snapshot().text
+    assert len(message.content) > 20
+
+
+def test_after_closing_nothing_is_taken_any_more(service: ChatService) -> None:
+    ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    service.close()
+    with pytest.raises(BusyError, match="ending"):
+        service.reply(ANNA, None, "Hello?", OPTIONS)
