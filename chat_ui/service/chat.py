@@ -135,8 +135,9 @@ class ChatService:
         Raises:
             NotFoundError: there is none of this owner.
         """
-        conversation = self._store.conversation(owner, conversation_id)
+        # The reply first: one that ends in between has its end in both places by then.
         reply = self.running(owner, conversation_id)
+        conversation = self._store.conversation(owner, conversation_id)
         if reply is None:
             return conversation
         now = reply.snapshot()
@@ -224,11 +225,11 @@ class ChatService:
             return
         ends_at = time.monotonic() + deadline_s
         opened.replies.close(deadline_s)
+        opened.store.close()
         # A model in a long forward pass can't be unloaded in time; the process ends anyway.
         unload = threading.Thread(target=opened.host.close, name="model-unload", daemon=True)
         unload.start()
         unload.join(max(0.1, ends_at - time.monotonic()))
-        opened.store.close()
 
     # ---- checks ----
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import Conversation
 from chat_ui.engine.fake import FakeLoader
 from chat_ui.errors import BusyError, InvalidRequestError, NotFoundError
 from chat_ui.service import ChatService, ReplyOptions
@@ -244,3 +245,22 @@ def test_after_closing_nothing_is_taken_any_more(service: ChatService) -> None:
     service.close()
     with pytest.raises(BusyError, match="ending"):
         service.reply(ANNA, None, "Hello?", OPTIONS)
+
+
+def test_an_answer_that_ends_while_it_is_looked_at_is_never_shown_as_cut_off(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    wait_until(lambda: bool(reply.snapshot().text))
+    store, read = service._store, service._store.conversation
+
+    def read_then_end(owner: str, conversation_id: str) -> Conversation:
+        conversation = read(owner, conversation_id)
+        reply.stop()
+        ended(reply)
+        wait_until(lambda: service.running(ANNA, reply.conversation_id) is None)
+        return conversation
+
+    monkeypatch.setattr(store, "conversation", read_then_end)
+    shown = service.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert shown.state == "stopped"
