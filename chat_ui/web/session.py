@@ -1,0 +1,175 @@
+"""The session: an HttpOnly cookie of ours says whose browser it is.
+
+The cookie's value is 32 random bytes and their HMAC under this install's secret, so that a value we
+did not mint is recognised without keeping a list. What is stored with a conversation is its SHA-256
+alone: who reads the database can't open anybody's session. The cookie's name carries an id kept in
+the data folder, because cookies ignore ports: two apps on localhost would overwrite each other's.
+
+This module does not limit or refuse anybody; a request without a cookie just has no owner.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chat_ui.errors import StartupError
+from chat_ui.settings import Door, Settings
+
+IDENTITY_FILE: Final = "identity.json"
+TOKEN_BYTES: Final = 32
+# Browsers keep a cookie for 400 days at most. Source: RFC 6265bis, section 5.5.
+COOKIE_AGE_S: Final = 400 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """This install's identity.
+
+    Attributes:
+        install_id: 8 hex digits, part of the cookie's name; no secret.
+        secret: signs the sessions' tokens.
+    """
+
+    install_id: str
+    secret: bytes
+
+    @property
+    def cookie_name(self) -> str:
+        """The session cookie's name."""
+        return f"chat_ui_{self.install_id}"
+
+    def mint(self) -> str:
+        """A new session's token."""
+        random = secrets.token_bytes(TOKEN_BYTES)
+        return _text(random + self._sign(random))
+
+    def owner(self, token: str) -> str | None:
+        """The owner a token stands for, 64 hex digits; None if we did not mint it."""
+        try:
+            raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        except ValueError:
+            return None
+        random, signature = raw[:TOKEN_BYTES], raw[TOKEN_BYTES:]
+        # Compared as written, too: base64 has several spellings of the same bytes.
+        if not hmac.compare_digest(signature, self._sign(random)) or _text(raw) != token:
+            return None
+        return hashlib.sha256(raw).hexdigest()
+
+    def _sign(self, random: bytes) -> bytes:
+        return hmac.digest(self.secret, random, "sha256")
+
+
+def open_identity(data_dir: Path) -> Identity:
+    """This install's identity, made and kept in the data folder on first use.
+
+    Raises:
+        StartupError: the file can't be read or written.
+    """
+    file = data_dir / IDENTITY_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.exists():
+            _write_new(file, {"install_id": secrets.token_hex(4), "secret": secrets.token_hex(32)})
+        kept = json.loads(file.read_text(encoding="ascii"))
+        install_id, secret = str(kept["install_id"]), bytes.fromhex(kept["secret"])
+        if not install_id.isalnum() or len(secret) < 32:
+            raise ValueError("too short")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StartupError(
+            f"The file {file} can't be used.",
+            "Check that the folder can be written; if the file is damaged, remove it (browsers "
+            "then begin with an empty list of conversations).",
+        ) from error
+    return Identity(install_id, secret)
+
+
+class SessionMiddleware:
+    """Puts the owner, or None, into `scope["state"]`, and gives a page's visitor the cookie.
+
+    Args:
+        app: the next ASGI app.
+        settings: the app's; the data folder is opened on the first request.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._opening = threading.Lock()
+        self._identity: Identity | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        identity = self._opened()
+        token = _cookie(scope, identity.cookie_name)
+        owner = identity.owner(token) if token else None
+        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
+        if owner is None and is_page:
+            token = identity.mint()
+            owner = identity.owner(token)
+        scope.setdefault("state", {})["owner"] = owner
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # Set again at every visit, so that it ends 400 days after the last one.
+                cookie = _set_cookie(identity.cookie_name, token or "", self._settings.door)
+                MutableHeaders(scope=message).append("set-cookie", cookie)
+            await send(message)
+
+        await self._app(scope, receive, send_with_cookie if is_page else send)
+
+    def _opened(self) -> Identity:
+        with self._opening:
+            if self._identity is None:
+                self._identity = open_identity(self._settings.data_dir)
+            return self._identity
+
+
+def _cookie(scope: Scope, name: str) -> str | None:
+    for key, value in scope["headers"]:
+        if key == b"cookie":
+            try:
+                morsel = SimpleCookie(value.decode("latin-1")).get(name)
+            except CookieError:
+                continue
+            if morsel is not None:
+                return morsel.value
+    return None
+
+
+def _set_cookie(name: str, token: str, door: Door) -> str:
+    # A Space's page is a frame inside huggingface.co: without these three the browser drops the
+    # cookie.
+    site = "SameSite=None; Secure; Partitioned" if door == "space" else "SameSite=Lax"
+    return f"{name}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly; {site}"
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode("ascii")
+
+
+def _write_new(file: Path, content: dict[str, str]) -> None:
+    """Write a file that only its owner reads, whole or not at all; another process's wins."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        json.dump(content, stream)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
