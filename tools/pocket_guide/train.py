@@ -1,0 +1,221 @@
+"""Trains the model from scratch on generated conversations."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, VOCAB_SIZE
+from tools.pocket_guide.corpus import Conversation, Corpus
+from tools.pocket_guide.tokenizer import encode_conversation
+
+_PEAK_LEARNING_RATE = 2e-3
+_WARMUP_STEPS = 60
+_WEIGHT_DECAY = 0.1
+_CLIP_NORM = 1.0
+_LOG_EVERY = 50
+
+# A step is made of parts that are computed side by side. Two single threads share busy cores better
+# than one computation on two threads, which would wait for each other after every product.
+_PARTS_PER_STEP = 2
+_TOKENS_PER_PART = 640
+_POOL_TOKENS = 40_000
+
+# First the model learns to look at the question, which is easiest when there is only one. Most of
+# these rows end a few tokens into the answer: once these are right, the rest is easy.
+_SINGLE_SHARE_EARLY = 0.9
+_SINGLE_SHARE_LATE = 0.4
+_EARLY_PART = 0.35
+_SHORTENED_SHARE = 0.7
+_SHORTENED_TOKENS = 8
+
+_Row = tuple[list[int], list[bool]]
+_Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train.
+
+    Attributes:
+        steps: Number of optimizer steps; the same number gives the same model.
+        minutes: Wall-clock limit. It ends training early, with the learning rate brought down in
+            time, so a run that reaches it cannot be repeated exactly. Zero means no limit.
+    """
+
+    steps: int
+    minutes: float = 0.0
+
+
+def new_model(tokenizer: Tokenizer) -> LlamaForCausalLM:
+    """Makes an untrained model.
+
+    Args:
+        tokenizer: Gives the numbers of the special tokens.
+
+    Returns:
+        The model in float32. Every dimension is a multiple of 64, as quantizers like it.
+    """
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=5,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id(IM_END),
+        pad_token_id=tokenizer.token_to_id(END_OF_TEXT),
+    )
+    return LlamaForCausalLM(config)
+
+
+def _rows(source: Iterator[Conversation], tokenizer: Tokenizer) -> Iterator[_Row]:
+    for conversation in source:
+        ids, learn = encode_conversation(tokenizer, conversation.messages)
+        yield ids[:CONTEXT_TOKENS], learn[:CONTEXT_TOKENS]
+
+
+def batches(rows: Iterator[_Row], pad: int, rng: random.Random) -> Iterator[_Batch]:
+    """Yields batches without end.
+
+    Conversations of about the same length share a batch, one in each row, so that little is
+    padding. The padding comes last, where a causal model never looks at it.
+
+    Args:
+        rows: Token numbers of conversations, and whether each must be learned.
+        pad: Number of the token that fills the rows.
+        rng: Decides the order of the batches.
+
+    Yields:
+        Token numbers of shape (rows, tokens), and of the same shape whether each token is one that
+        the model must learn to write. A batch has at most `_TOKENS_PER_PART` tokens, padding
+        included, or a single row.
+    """
+    while True:
+        pool: list[_Row] = []
+        while sum(len(ids) for ids, _ in pool) < _POOL_TOKENS:
+            pool += islice(rows, 64)
+        pool.sort(key=lambda row: len(row[0]))
+        groups: list[list[_Row]] = [[]]
+        for row in pool:
+            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > _TOKENS_PER_PART:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            width = len(group[-1][0])
+            yield (
+                torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group]),
+                torch.tensor([learn + [False] * (width - len(learn)) for _, learn in group]),
+            )
+
+
+def _shorten(rows: Iterator[_Row], rng: random.Random) -> Iterator[_Row]:
+    """Cuts most rows a few tokens into their first answer."""
+    for ids, learn in rows:
+        end = len(ids)
+        if rng.random() < _SHORTENED_SHARE:
+            end = min(end, learn.index(True) + _SHORTENED_TOKENS)
+        yield ids[:end], learn[:end]
+
+
+def _loss(model: LlamaForCausalLM, ids: torch.Tensor, learn: torch.Tensor) -> torch.Tensor:
+    # Weights and their updates stay in float32; only the products are computed in bfloat16, which
+    # halves the time on processors that have instructions for it.
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        # Scores are computed only where they count: the vocabulary is a fifth of the work.
+        chosen = learn[:, 1:].flatten().nonzero().squeeze(1)
+        scores = model.lm_head(hidden.flatten(0, 1).index_select(0, chosen))
+    return functional.cross_entropy(scores.float(), ids[:, 1:].flatten()[chosen])
+
+
+def train(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    seed: int,
+    budget: Budget,
+    threads: int,
+    watch: Callable[[int, LlamaForCausalLM], None] = lambda _step, _model: None,
+) -> LlamaForCausalLM:
+    """Trains a model.
+
+    Args:
+        corpus: Where conversations come from.
+        tokenizer: Turns them into tokens.
+        seed: Decides the first weights and the batches.
+        budget: How long to train.
+        threads: How many parts of a step are computed at once; it does not change the result.
+        watch: Called after each step with the number of steps done and the model, which it must
+            not change.
+
+    Returns:
+        The trained model in float32, in evaluation mode.
+    """
+    torch.manual_seed(seed)
+    model = new_model(tokenizer)
+    weights = list(model.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if weight.dim() > 1]},
+        {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, lr=_PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=_WEIGHT_DECAY, fused=True
+    )
+    rng = random.Random(f"train:{seed}")
+    pad = tokenizer.get_vocab()[END_OF_TEXT]
+    singles = _rows(corpus.conversations(seed, turns=1), tokenizer)
+    single_batches = batches(_shorten(singles, rng), pad, rng)
+    whole_batches = batches(_rows(corpus.conversations(seed), tokenizer), pad, rng)
+
+    def gradients(batch: _Batch) -> tuple[float, tuple[torch.Tensor, ...]]:
+        loss = _loss(model, *batch)
+        return loss.item(), torch.autograd.grad(loss, weights)
+
+    start, seen, running = time.monotonic(), 0, 0.0
+    model.train()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for step in count():
+            elapsed = time.monotonic() - start
+            progress = step / budget.steps
+            if budget.minutes:
+                progress = max(progress, elapsed / (60 * budget.minutes))
+            if progress >= 1:
+                break
+            share = _SINGLE_SHARE_EARLY if progress < _EARLY_PART else _SINGLE_SHARE_LATE
+            parts = [
+                next(single_batches if rng.random() < share else whole_batches)
+                for _ in range(_PARTS_PER_STEP)
+            ]
+            results = list(pool.map(gradients, parts))
+            for weight, *found in zip(weights, *(each for _, each in results), strict=True):
+                weight.grad = torch.stack(found).mean(0)
+            torch.nn.utils.clip_grad_norm_(weights, _CLIP_NORM)
+            rate = min(1.0, (step + 1) / _WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            for group in optimizer.param_groups:
+                group["lr"] = _PEAK_LEARNING_RATE * rate
+            optimizer.step()
+            seen += sum(ids.numel() for ids, _ in parts)
+            running += sum(loss for loss, _ in results) / _PARTS_PER_STEP
+            if (step + 1) % _LOG_EVERY == 0:
+                print(
+                    f"step {step + 1} loss {running / _LOG_EVERY:.4f} tokens {seen} "
+                    f"minutes {elapsed / 60:.1f}",
+                    flush=True,
+                )
+                running = 0.0
+            watch(step + 1, model)
+    return model.eval()
