@@ -1,0 +1,46 @@
+// Takes the marks that chat_ui/ui/view.py puts into messages out of the page and out of what is
+// copied. Runs in the page's head, before Gradio's own script. Does nothing else.
+{
+  const MARK = "\u2060";
+  // The join before a note is Gradio's: a line break within a message, more when all are copied.
+  const NOTES = /(?:\n\n?assistant: |\n)?\u2060\u2063.*/g;
+  const MARKS = /\u2060([\u2062\u2063]?)/g;
+
+  const unmarked = (text) => text.replace(MARKS, (_, kind) => (kind === "\u2062" ? MARK : ""));
+
+  const original = (shown) => {
+    const text = unmarked(shown.replace(NOTES, ""));
+    // An answer that failed before its first word has nothing but its note.
+    return text || unmarked(shown).replace(/^\*|\*$|\\(?=[\\`*_[\]])/g, "");
+  };
+
+  if (navigator.clipboard) {
+    const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+    navigator.clipboard.writeText = (text) => write(original(String(text)));
+  }
+  // Without HTTPS there is no navigator.clipboard: Gradio copies from a textarea out of sight.
+  document.addEventListener("copy", (event) => {
+    const box = event.target;
+    if (box instanceof HTMLTextAreaElement && box.style.left === "-999999px") {
+      event.clipboardData.setData("text/plain", original(box.value));
+      event.preventDefault();
+    }
+  });
+
+  const clean = (root) => {
+    if (!root.textContent.includes(MARK)) return;
+    const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    for (let node = root.nodeType === Node.TEXT_NODE ? root : texts.nextNode(); node; ) {
+      if (node.data.includes(MARK)) node.data = unmarked(node.data);
+      node = texts.nextNode();
+    }
+  };
+  // An observer is called before the next paint, so nobody sees, selects or finds a mark.
+  new MutationObserver((changes) => {
+    for (const change of changes) {
+      for (const node of change.addedNodes) {
+        if (node.parentElement?.closest(".message")) clean(node);
+      }
+    }
+  }).observe(document, { childList: true, subtree: true });
+}

@@ -1,0 +1,44 @@
+// Accessible names, where Gradio gives a control another one or none. It draws controls anew now and then,
+// so they are looked after as long as the page is open.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.nameControls) return;
+
+  const SLIDERS = [
+    "Temperature", "Top-p", "Max new tokens", "Top-k", "Min-p", "Repetition penalty",
+  ];
+  const NAMES = {
+    "#message textarea": "Message",
+    "#system-prompt textarea": "System prompt",
+    "#model input": "Model",
+    "#precision": "Precision",
+    "#set-seed :is(input, textarea)": "Seed",
+    "#set-stop-strings textarea": "Stop strings",
+  };
+  for (const name of SLIDERS) {
+    const id = `#set-${name.toLowerCase().replaceAll(" ", "-")}`;
+    NAMES[`${id} input[type=range]`] = name;
+    NAMES[`${id} input[type=number]`] = `${name}, as a number`;
+  }
+  const ROLES = { "#model input": "combobox", "#precision": "radiogroup" };
+
+  function set(selector, attribute, value) {
+    const found = document.querySelector(selector);
+    if (found && found.getAttribute(attribute) !== value) found.setAttribute(attribute, value);
+  }
+
+  function nameControls() {
+    for (const [selector, name] of Object.entries(NAMES)) set(selector, "aria-label", name);
+    for (const [selector, role] of Object.entries(ROLES)) set(selector, "role", role);
+    ui.scroll.hook();
+  }
+
+  // A stream of tokens makes many mutations: five times a second is often enough.
+  let timer = 0;
+  new MutationObserver(() => {
+    timer ||= setTimeout(() => { timer = 0; nameControls(); }, 200);
+  }).observe(document.documentElement, { subtree: true, childList: true });
+
+  ui.nameControls = nameControls;
+})();

@@ -1,0 +1,300 @@
+// The message box, the line under the chat, alerts, and the address: what Gradio leaves open. The islands are
+// ui/islands.py. No HTML is ever built from text: every text from outside is set with textContent.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.page) return;
+
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const box = () => document.querySelector("#message textarea");
+
+  const BUSY = "An answer is being written. Wait for it, or press Stop.";
+  const AWAY = "The server doesn't answer. Your message stays here until it is back.";
+  const EMPTY = "The message is empty. Type something first.";
+  const SLOW = "The server took too long to answer. Try again.";
+
+  const page = (ui.page = {
+    conversation: null, // null until the first status has come
+    expected: null, // the one that was opened last; what shows another one comes late
+    version: "",
+    isBusy: false, // an answer is being written, says the newest status
+    isSending: false, // Send was pressed, and no status has come since
+    unsent: "", // the text that was sent and that the server has not taken yet
+    chosen: "", // the conversation that the list or the Back button asks for
+    isOpening: true, // a conversation was asked for and is not here yet: what is sent now would miss it
+    isHeld: false, // Send was pressed meanwhile
+    pressedAt: -1000, // when Send was let through, in ms; a second press at once is one too many
+    isPopping: false,
+  });
+  const islands = (ui.islands = {});
+
+  // ---- the message box ----
+
+  function setBox(text) {
+    const area = box();
+    if (!area) return;
+    area.value = text;
+    area.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  const draft = () => [page.unsent, box()?.value].filter(Boolean).join("\n\n");
+
+  // The draft outlives a reload of this tab: ours after a restart of the server, and Gradio's own.
+  const keepDraft = () => ui.kept.keepDraft(draft());
+
+  function giveBackUnsent() {
+    const text = draft();
+    page.unsent = "";
+    setBox(text);
+  }
+
+  // Runs as Send's `js`: the box is free for the next message before the server has answered.
+  function sending(values) {
+    const text = values[0] ?? "";
+    if (text.trim()) {
+      page.unsent = text;
+      setBox("");
+      setSending(true);
+    }
+    ui.scroll.stick();
+    return values;
+  }
+
+  function regenerating(values) {
+    setSending(true);
+    ui.scroll.stick();
+    return values;
+  }
+
+  let sendingTimer = 0;
+  function setSending(is) {
+    page.isSending = is;
+    clearTimeout(sendingTimer);
+    // An event that Gradio itself refuses brings no outcome.
+    if (is) sendingTimer = setTimeout(() => showOutcome({ kind: "unsent", sentence: SLOW }), 20000);
+    root.toggleAttribute("data-busy", page.isBusy || page.isSending);
+    // A screen reader reads the answer when it is whole, not word by word.
+    document.querySelector('#chat [role="log"]')?.setAttribute("aria-busy", String(page.isBusy));
+  }
+
+  // What can't be sent now stays in the box, and Gradio does not hear of it.
+  function keepFromSending(event) {
+    const isTwice = performance.now() - page.pressedAt < 150;
+    const reason = ui.isAway() ? AWAY
+      : root.hasAttribute("data-busy") ? BUSY
+      : box()?.value.trim() ? "" : EMPTY;
+    if (!reason && !page.isOpening && !isTwice) {
+      page.pressedAt = performance.now();
+      return;
+    }
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    page.isHeld = !reason && page.isOpening;
+    if (reason) showAlert(reason, "hint");
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#send")) keepFromSending(event);
+  }, true);
+
+  let openingTimer = 0;
+  function setOpening(is) {
+    page.isOpening = is;
+    clearTimeout(openingTimer);
+    // An event that never ends must not keep the page from sending for ever.
+    if (is) openingTimer = setTimeout(() => setOpening(false), 10000);
+    if (is || !page.isHeld) return;
+    page.isHeld = false;
+    setTimeout(() => byId("send")?.click(), 50); // Gradio has to know the conversation first
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const inBox = event.target === box();
+    // While a character is being composed, Enter takes it and Escape gives it up.
+    if (event.isComposing || event.keyCode === 229) {
+      if (inBox) event.stopImmediatePropagation();
+    } else if (inBox && event.key === "Enter" && !event.shiftKey) {
+      keepFromSending(event);
+    } else if (event.key === "Escape") {
+      if (event.target.getAttribute?.("aria-expanded") === "true") return; // an open list closes first
+      if (!ui.drawers.close() && root.hasAttribute("data-busy")) byId("stop")?.click();
+    }
+  }, true);
+
+  document.addEventListener("input", (event) => {
+    if (event.target === box()) keepDraft();
+  });
+
+  // ---- the line under the chat ----
+
+  function showStatus(now) {
+    if (!now || now.empty === null) return; // not yet an answer from the server
+    if (now.failure) {
+      page.isBusy = false;
+      setSending(false);
+      setText(byId("status"), "");
+      showAlert(now.failure);
+      return;
+    }
+    if (isLate(now)) return;
+    const isFirst = page.conversation === null;
+    const isOther = page.conversation !== now.conversation;
+    const hasEnded = page.isBusy && !now.busy;
+    setText(byId("status"), now.text);
+    setText(byId("live"), now.live);
+    showNotes(now.notes);
+    page.isBusy = now.busy;
+    page.version = now.version;
+    setSending(false);
+    root.toggleAttribute("data-empty", now.empty);
+    root.toggleAttribute("data-earlier", now.earlier > 0);
+    root.toggleAttribute("data-regenerate", now.regenerate);
+    if (isOther) showConversation(now, isFirst);
+    // Who was quicker than the first status has sent the draft already.
+    if (isFirst && !page.unsent && !box()?.value) setBox(ui.kept.draft());
+    if (hasEnded && byId("alert")?.dataset.kind === "hint") showAlert("");
+    if (isOther || hasEnded) ui.pulse();
+  }
+
+  // Streams of events that end and begin are not in order in the browser: the last of the one before may
+  // come after the first of the next, and would have put its messages into the chat.
+  let lateTimer = 0;
+  function isLate(now) {
+    const is = page.expected !== null && now.conversation !== page.expected;
+    clearTimeout(lateTimer);
+    if (is) lateTimer = setTimeout(() => islands.bar.trigger("tick"), 300);
+    return is;
+  }
+
+  function showNotes(notes) {
+    const list = byId("notes");
+    const shown = notes.join("\n");
+    if (!list || list.dataset.shown === shown) return;
+    list.dataset.shown = shown;
+    list.replaceChildren(...notes.map((note) => element("li", note)));
+  }
+
+  function showConversation(now, isFirst) {
+    const before = page.conversation;
+    page.conversation = now.conversation;
+    const url = new URL(location.href);
+    if (now.conversation) url.searchParams.set("c", now.conversation);
+    else url.searchParams.delete("c");
+    if (url.href !== location.href) {
+      // The first message makes this page's conversation: Back must not lead to the page without it.
+      const isSamePage = isFirst || !before || page.isPopping;
+      history[isSamePage ? "replaceState" : "pushState"](null, "", url);
+    }
+    page.isPopping = false;
+    ui.scroll.stick();
+    ui.markCurrent();
+  }
+
+  // Another tab has sent something here, or pressed Regenerate: this page follows.
+  function followNews(now) {
+    if (!page.conversation || page.isSending || page.isBusy) return;
+    const isNew = now.version && page.version && now.version !== page.version;
+    if (now.running || isNew) islands.bar.trigger("tick");
+  }
+
+  // ---- going to a conversation ----
+
+  const idFromUrl = () => new URLSearchParams(location.search).get("c") ?? "";
+
+  function choose(id) {
+    page.chosen = id;
+    setOpening(true);
+    islands.rail?.trigger("select");
+  }
+
+  window.addEventListener("popstate", () => {
+    page.isPopping = true;
+    choose(idFromUrl());
+  });
+
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#new-chat")) return;
+    setOpening(true);
+    ui.drawers.close();
+    box()?.focus();
+  });
+
+  // ---- outcomes and alerts ----
+
+  function showOutcome(now) {
+    if (!now) return;
+    if ("conversation" in now) page.expected = now.conversation;
+    if (now.kind === "sent") {
+      page.unsent = "";
+      keepDraft();
+    }
+    if (now.kind === "unsent") giveBackUnsent();
+    if (now.kind === "unsent" || now.kind === "refused") setSending(false);
+    if (now.kind === "opened" || now.kind === "absent") setOpening(false);
+    showAlert(now.sentence);
+    if (now.kind !== "opened") ui.pulse();
+  }
+
+  function showAlert(sentence, kind = "error") {
+    const place = byId("alert");
+    if (!place) return;
+    place.dataset.kind = kind;
+    if (!sentence) {
+      place.replaceChildren();
+      return;
+    }
+    const close = element("button", "×");
+    close.type = "button";
+    close.setAttribute("aria-label", "Dismiss");
+    close.addEventListener("click", () => place.replaceChildren());
+    place.replaceChildren(element("p", sentence), close);
+  }
+
+  // ---- small things ----
+
+  function element(tag, text) {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    return made;
+  }
+
+  function setText(place, text) {
+    if (place && place.textContent !== text) place.textContent = text;
+  }
+
+  // ---- islands ----
+
+  function showExamples({ element: place, props }) {
+    const examples = props.value.map((text) => {
+      const button = element("button", text);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        setBox(text);
+        setTimeout(() => byId("send")?.click(), 30); // Gradio has to hear of the text first
+      });
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    });
+    place.querySelector(".examples").replaceChildren(...examples);
+  }
+
+  const MOUNT = {
+    bar: () => { ui.drawers.show(); ui.pulse(); setOpening(true); },
+    rail: () => {},
+    welcome: showExamples,
+    status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
+    outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),
+  };
+
+  Object.assign(ui, {
+    mount(name, island) {
+      islands[name] = island;
+      MOUNT[name](island);
+      ui.nameControls();
+    },
+    sending, regenerating, keepDraft, showAlert, followNews, choose, idFromUrl, element, setText,
+    chosen: () => page.chosen,
+  });
+})();

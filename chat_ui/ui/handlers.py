@@ -1,0 +1,193 @@
+"""What happens on the page's events: each handler checks what came and calls the service.
+
+They show nothing of the chat themselves: `follow` comes after each of them. What they have to say
+they return as an Outcome, which the page's script shows; no error of ours becomes one of Gradio's.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import gradio as gr
+
+from chat_ui.errors import ChatUIError, InvalidRequestError, as_shown
+from chat_ui.service import ChatService, ReplyOptions
+from chat_ui.ui.follow import WINDOW, checked_window
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.panels import generation, model
+from chat_ui.ui.visitor import owner_of
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# {"nonce", "kind", "sentence"}: what an event came to; assets/js/page.js reads it.
+Outcome = dict[str, Any]
+
+ID_CHARS: Final = 64
+
+
+def outcome(kind: str, sentence: str = "", conversation: str | None = None) -> Outcome:
+    """What an event came to. The nonce tells the page two equal ones apart.
+
+    Args:
+        kind: opened, absent, sent, unsent, done or refused.
+        sentence: what the person is told; "" takes back what was told before.
+        conversation: what the page shows from now on; None for what it shows already.
+    """
+    said = {"nonce": secrets.token_hex(4), "kind": kind, "sentence": sentence}
+    return said if conversation is None else said | {"conversation": conversation}
+
+
+class Handlers:
+    """The handlers of one page.
+
+    Args:
+        service: the backend.
+        offload: runs its blocking calls.
+    """
+
+    def __init__(self, service: ChatService, offload: Offload) -> None:
+        self._service = service
+        self._offload = offload
+
+    async def open(
+        self, request: gr.Request, conversation_id: object
+    ) -> tuple[str, str, int, Outcome]:
+        """Show a conversation; "" is a new chat. Gives id, system prompt, window, outcome."""
+        if conversation_id in ("", None):
+            return "", "", WINDOW, outcome("opened", conversation="")
+        try:
+            owner, known = owner_of(request), _id(conversation_id)
+            conversation = await self._offload(self._service.conversation, owner, known)
+        except Exception as error:
+            return "", "", WINDOW, outcome("absent", _sentence(error), "")
+        said = outcome("opened", conversation=conversation.id)
+        return conversation.id, conversation.system_prompt, WINDOW, said
+
+    async def load(
+        self, request: gr.Request, conversation_id: object
+    ) -> tuple[str, Any, int, Outcome]:
+        """Show what the page's address says. A new chat leaves alone what was typed meanwhile."""
+        shown = await self.open(request, conversation_id)
+        return shown if shown[0] else (shown[0], gr.skip(), *shown[2:])
+
+    async def send(
+        self,
+        request: gr.Request,
+        text: object,
+        conversation_id: object,
+        system_prompt: object,
+        *values: object,
+    ) -> tuple[str, Outcome]:
+        """Store a message and begin its answer. Gives the conversation's id and the outcome."""
+        try:
+            reply = await self._offload(
+                self._service.reply,
+                owner_of(request),
+                _id(conversation_id) or None,
+                _text(text),
+                _options(system_prompt, values),
+            )
+        except Exception as error:
+            return _id_or_none(conversation_id), outcome("unsent", _sentence(error))
+        return reply.conversation_id, outcome("sent", conversation=reply.conversation_id)
+
+    async def regenerate(
+        self, request: gr.Request, conversation_id: object, system_prompt: object, *values: object
+    ) -> Outcome:
+        """Begin another answer to the newest question."""
+        return await self._tried(
+            lambda: self._service.regenerate(
+                owner_of(request), _id(conversation_id), _options(system_prompt, values)
+            )
+        )
+
+    async def stop(self, request: gr.Request, conversation_id: object) -> Outcome:
+        """End the answer that is being written."""
+        return await self._tried(
+            lambda: self._service.stop_reply(owner_of(request), _id(conversation_id))
+        )
+
+    async def switch(
+        self, request: gr.Request, model_id: object, precision: object
+    ) -> tuple[Any, Any, Outcome]:
+        """Begin to change the server's model. Gives picker, precision and outcome.
+
+        A refusal puts both controls back to what is loaded; after a change that fails later the
+        page's `sync` does.
+        """
+        done = await self._tried(
+            lambda: self._service.switch_model(_choice(model_id), _choice(precision))
+        )
+        if done["kind"] == "done":
+            return gr.skip(), gr.skip(), done
+        return *await self.sync(), done
+
+    async def sync(self) -> tuple[Any, Any]:
+        """Picker and precision as the server's model is now."""
+        now, models = await self._offload(lambda: (self._service.model, self._service.models()))
+        return model.shown(models, now.model_id, now.precision)
+
+    async def earlier(self, window: object) -> int:
+        """The window with another page of messages above."""
+        return checked_window(checked_window(window) + WINDOW)
+
+    async def _tried(self, call: Callable[[], object]) -> Outcome:
+        try:
+            await self._offload(call)
+        except Exception as error:
+            return outcome("refused", _sentence(error))
+        return outcome("done")
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, ChatUIError):
+        log.error("an event failed", exc_info=error)
+    return as_shown(error)
+
+
+def _options(system_prompt: object, values: tuple[object, ...]) -> ReplyOptions:
+    return ReplyOptions(_text(system_prompt), generation.config(values))
+
+
+def _text(value: object) -> str:
+    """A text box's value, which Gradio passes on unchecked.
+
+    Raises:
+        InvalidRequestError: it is no text.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequestError("This is no text.", "Type it into its box.")
+    return value
+
+
+def _id(value: object) -> str:
+    """A conversation's id; whether there is such a one is the service's business.
+
+    Raises:
+        InvalidRequestError: it can't be one.
+    """
+    text = _text(value)
+    if len(text) > ID_CHARS:
+        raise InvalidRequestError("This is no conversation.", "Choose one from the list.")
+    return text
+
+
+def _id_or_none(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= ID_CHARS else ""
+
+
+def _choice(value: object) -> str:
+    """A picker's value. An emptied one is no choice.
+
+    Raises:
+        InvalidRequestError: it is no text, or empty.
+    """
+    text = _text(value).strip()
+    if not text:
+        raise InvalidRequestError("Nothing is chosen.", "Choose one, or type a path.")
+    return text

@@ -1,0 +1,71 @@
+"""The parts of the page that its script draws: fixed HTML here, values as JSON, texts set as text.
+
+Gradio compiles an HTML component's template with the value in it and runs the result as JavaScript:
+a title such as "${alert(1)}" would run. So no template of ours holds a value, and the script writes
+texts with `textContent`.
+"""
+
+from typing import Any, Final
+
+import gradio as gr
+
+from chat_ui.ui.status import empty_status
+
+# What to begin with; the built-in model knows about these.
+EXAMPLES: Final = (
+    "What can you help me with?",
+    "How do I load another model?",
+    "What does the temperature change?",
+    "Show me some code.",
+)
+
+BAR: Final = """
+<button type="button" class="bar-button" id="rail-toggle" aria-controls="rail"
+  aria-label="Conversations">
+  <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 6h16M4 12h16M4 18h10"/></svg></button>
+<span class="brand">chat<i>_</i>ui</span>
+<div class="model-line" id="model-line">
+  <p class="model-head"><span class="dot" aria-hidden="true"></span><span class="label"></span>
+    <span class="facts"></span> <span class="state"></span></p>
+  <p class="note" hidden></p>
+</div>
+<button type="button" class="bar-button" id="panels-toggle" aria-controls="panels"
+  aria-label="Settings">
+  <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h10M18 7h2M4 17h2M10 17h10"/>
+    <circle cx="16" cy="7" r="2"/><circle cx="8" cy="17" r="2"/></svg></button>
+"""
+
+RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2><ul></ul>
+<p class="none" hidden>Your conversations will be listed here.</p></nav>"""
+
+WELCOME: Final = """<div id="welcome"><h1>What would you like to know?</h1>
+<p>The model runs on this server, and your conversations are kept there.</p>
+<ul class="examples"></ul></div>"""
+
+STATUS: Final = """<div class="status-row"><p id="status" role="status"
+  aria-label="Answer"></p><p id="live"
+  aria-hidden="true"></p></div><ul id="notes"></ul>"""
+
+ALERT: Final = """<div id="alert" role="alert"></div>"""
+
+
+def island(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
+    """A part of the page that assets/js/page.js draws, under this name."""
+    return gr.HTML(
+        value=value,
+        html_template=template,
+        js_on_load=f"window.chatUI.mount('{name}', {{element, props, watch, trigger, server}})",
+        elem_id=f"{name}-island",
+        apply_default_css=False,
+        **options,
+    )
+
+
+def welcome() -> gr.HTML:
+    """The first screen, shown as long as the conversation has no message."""
+    return island("welcome", WELCOME, list(EXAMPLES))
+
+
+def status() -> gr.HTML:
+    """The line under the chat."""
+    return island("status", STATUS, empty_status() | {"empty": None})

@@ -1,0 +1,235 @@
+"""The page: its layout, and which event calls which handler. No logic of its own.
+
+The chatbot is an output of events and an input of none, and only `Follower.follow` writes to it. An
+event does its work, then `follow` shows what came of it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import gradio as gr
+
+from chat_ui.service import ChatService
+from chat_ui.ui import islands, theme, view
+from chat_ui.ui.follow import WINDOW, Follower
+from chat_ui.ui.handlers import Handlers
+from chat_ui.ui.offload import Threads
+from chat_ui.ui.panels import Controls, build_panels, generation
+from chat_ui.ui.pulse import pulse_of
+
+Component = gr.components.Component
+
+ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
+TITLE: Final = "chat_ui"
+# Events in Gradio's queue at once: one for every page that is open on a growing answer, and more.
+QUEUE_SIZE: Final = 512
+
+ICON: Final = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Cpath "
+    "fill='%2310706a' d='M6 3h20a4 4 0 0 1 4 4v13a4 4 0 0 1-4 4H14l-7 6v-6H6a4 4 0 0 1-4-4V7a4 4 0 "
+    "0 1 4-4z'/%3E%3Crect x='9' y='11' width='14' height='4' rx='2' fill='white'/%3E%3C/svg%3E"
+)
+
+# Of every event. What comes from the browser is checked by us, so Gradio need not read it first
+# (and raise); and no event is anybody's programming interface.
+QUIET: Final[dict[str, Any]] = {
+    "show_progress": "hidden",
+    "preprocess": False,
+    "api_visibility": "private",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The page's components that events use."""
+
+    conversation: gr.Textbox
+    window: gr.Number
+    bar: gr.HTML
+    new_chat: gr.Button
+    rail: gr.HTML
+    earlier: gr.Button
+    chat: gr.Chatbot
+    status: gr.HTML
+    outcome: gr.HTML
+    regenerate: gr.Button
+    message: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    controls: Controls
+
+
+def build_page(service: ChatService) -> gr.Blocks:
+    """The page, built and not launched. Building asks the service for nothing but its settings."""
+    offload = Threads()
+    demo: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with demo:
+        parts = _layout(service, pulse_of(service, offload))
+        _events(demo, parts, Handlers(service, offload), Follower(service, offload))
+    demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=None)
+    return demo
+
+
+def launch_options() -> dict[str, Any]:
+    """What `demo.launch` needs to know of the page's look."""
+    return {"theme": theme.theme(), "head": _head()}
+
+
+def _head() -> str:
+    # Styles here and not as `css`: Gradio puts a prefix before every selector of that.
+    styles = "\n".join(path.read_text("utf-8") for path in sorted((ASSETS / "css").glob("*.css")))
+    scripts = [path.read_text("utf-8") for path in sorted((ASSETS / "js").glob("*.js"))]
+    return "\n".join(
+        [
+            f'<link rel="icon" href="{ICON}">',
+            f"<style>{styles}</style>",
+            *(f"<script>{script}</script>" for script in scripts),
+        ]
+    )
+
+
+def _layout(service: ChatService, pulse: Any) -> Parts:
+    conversation = gr.Textbox("", visible=False, label="Conversation")
+    window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
+    with gr.Row(elem_id="bar"):
+        bar = islands.island("bar", islands.BAR, server_functions=[pulse])
+        new_chat = gr.Button("New chat", elem_id="new-chat", size="sm")
+    with gr.Row(elem_id="desk"):
+        with gr.Column(elem_id="rail"):
+            rail = islands.island("rail", islands.RAIL)
+        with gr.Column(elem_id="main"):
+            earlier = gr.Button("Show earlier messages", elem_id="earlier", size="sm")
+            chat = _chatbot()
+            islands.welcome()
+            with gr.Row(elem_id="under"):
+                status = islands.status()
+                regenerate = gr.Button("Regenerate", elem_id="regenerate", size="sm")
+            outcome = islands.island("outcome", islands.ALERT)
+            message, send, stop = _composer()
+        with gr.Column(elem_id="panels"):
+            controls = build_panels(service.settings)
+    return Parts(
+        conversation, window, bar, new_chat, rail, earlier, chat, status, outcome, regenerate,
+        message, send, stop, controls,
+    )  # fmt: skip
+
+
+def _chatbot() -> gr.Chatbot:
+    return gr.Chatbot(
+        elem_id="chat",
+        label="Chat",
+        show_label=False,
+        container=False,
+        height=None,
+        layout="bubble",
+        buttons=["copy"],
+        autoscroll=False,  # Gradio's own takes the reader back to the end; scroll.js has another
+        latex_delimiters=cast(Any, view.LATEX_DELIMITERS),
+        allow_tags=True,  # else unknown tags vanish, with the text in them
+        group_consecutive_messages=False,
+        feedback_options=None,
+    )
+
+
+def _composer() -> tuple[gr.Textbox, gr.Button, gr.Button]:
+    with gr.Row(elem_id="composer"):
+        message = gr.Textbox(
+            label="Message",
+            show_label=False,
+            container=False,
+            placeholder="Ask anything",
+            lines=1,
+            max_lines=8,
+            autofocus=True,
+            elem_id="message",
+        )
+        send = gr.Button("Send", variant="primary", elem_id="send", min_width=0)
+        stop = gr.Button("Stop", elem_id="stop", min_width=0)
+    return message, send, stop
+
+
+def _events(demo: gr.Blocks, parts: Parts, handlers: Handlers, follower: Follower) -> None:
+    settings = generation.in_order(parts.controls)
+    follow: dict[str, Any] = {
+        "fn": follower.follow,
+        "inputs": [parts.conversation, parts.window],
+        "outputs": [parts.chat, parts.status],
+        "trigger_mode": "multiple",
+        "concurrency_limit": None,
+        **QUIET,
+    }
+    for event in (
+        *_opening_events(demo, parts, handlers),
+        *_answering_events(parts, handlers, settings),
+        parts.earlier.click(handlers.earlier, parts.window, parts.window, **QUIET),
+    ):
+        event.then(**follow)
+    parts.bar.tick(**follow)  # the script has seen news of this chat in a pulse
+    parts.stop.click(handlers.stop, parts.conversation, parts.outcome, **QUIET)
+    _model_events(parts, handlers)
+    _keep_settings(demo, settings)
+
+
+def _opening_events(demo: gr.Blocks, parts: Parts, handlers: Handlers) -> Iterator[Any]:
+    opened = [parts.conversation, parts.controls["system_prompt"], parts.window, parts.outcome]
+    for trigger, handler, script in (
+        (demo.load, handlers.load, "() => [chatUI.idFromUrl()]"),
+        (parts.rail.select, handlers.open, "() => [chatUI.chosen()]"),
+        (parts.new_chat.click, handlers.open, "() => ['']"),
+    ):
+        yield trigger(
+            handler,
+            parts.conversation,
+            opened,
+            js=script,
+            trigger_mode="multiple",
+            **QUIET,
+        )
+
+
+def _answering_events(
+    parts: Parts, handlers: Handlers, settings: Sequence[Component]
+) -> Iterator[Any]:
+    asked = [parts.conversation, parts.controls["system_prompt"], *settings]
+    for trigger in (parts.message.submit, parts.send.click):
+        yield trigger(
+            handlers.send,
+            [parts.message, *asked],
+            [parts.conversation, parts.outcome],
+            js="(...values) => chatUI.sending(values)",
+            trigger_mode="multiple",  # the script lets one through at a time, and says so
+            **QUIET,
+        )
+    yield parts.regenerate.click(
+        handlers.regenerate,
+        asked,
+        parts.outcome,
+        js="(...values) => chatUI.regenerating(values)",
+        trigger_mode="multiple",
+        **QUIET,
+    )
+
+
+def _model_events(parts: Parts, handlers: Handlers) -> None:
+    picked: list[Any] = [parts.controls["model"], parts.controls["precision"]]
+    for control in picked:
+        # input, not change: `sync` writes to them, too.
+        control.input(handlers.switch, picked, [*picked, parts.outcome], **QUIET)
+    parts.bar.apply(handlers.sync, None, picked, trigger_mode="multiple", **QUIET)
+
+
+def _keep_settings(demo: gr.Blocks, settings: Sequence[Any]) -> None:
+    """A browser's generation settings survive a reload; they are kept in it, not here."""
+    gr.on(
+        [control.change for control in settings],
+        fn=None,
+        inputs=list(settings),
+        js="(...values) => chatUI.keepSettings(values)",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    demo.load(
+        fn=None, outputs=list(settings), js="() => chatUI.keptSettings()", api_visibility="private"
+    )

@@ -1,0 +1,37 @@
+"""The panels beside the chat. A new one is a module here with `build`, and an entry in `PANELS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import gradio as gr
+
+from chat_ui.settings import Settings
+from chat_ui.ui.panels import generation, model, system_prompt
+
+Controls = dict[str, gr.components.Component]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: its heading, and what makes its controls inside the present Gradio context."""
+
+    title: str
+    build: Callable[[Settings], Controls]
+
+
+PANELS: Final = (
+    Panel("System prompt", system_prompt.build),
+    Panel("Model", model.build),
+    Panel("Generation", generation.build),
+)
+
+
+def build_panels(settings: Settings) -> Controls:
+    """All panels, one under the other; their controls by name."""
+    controls: Controls = {}
+    for panel in PANELS:
+        with gr.Column(elem_classes=["side-panel"]):
+            gr.HTML(f"<h2>{panel.title}</h2>", js_on_load=None)
+            controls |= panel.build(settings)
+    return controls

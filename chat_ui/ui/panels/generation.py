@@ -1,0 +1,132 @@
+"""The panel "Generation": how answers are sampled. A new setting is one entry in `SETTINGS`.
+
+What comes back from the browser may be anything; `config` makes a checked GenerationConfig of it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gradio as gr
+
+from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig
+from chat_ui.settings import Settings
+
+Component = gr.components.Component
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its name in GenerationConfig, its control, and what its value is made into."""
+
+    name: str
+    control: Callable[[], Component]
+    value: Callable[[Any], Any]
+    is_basic: bool = False
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 512 may come as 512.0.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _seed(value: Any) -> Any:
+    return None if value in (None, "") else _whole(value)
+
+
+def _lines(value: Any) -> Any:
+    # Only "\n": a stop string may hold any other white space.
+    if value is None:
+        return ()
+    return tuple(line for line in value.split("\n") if line) if isinstance(value, str) else value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _slider(
+    label: str, low: float, high: float, step: float, value: float, info: str | None = None
+) -> Callable[[], Component]:
+    return lambda: gr.Slider(
+        low, high, value, step=step, label=label, info=info, buttons=[], elem_id=_id(label)
+    )
+
+
+def _id(label: str) -> str:
+    return "set-" + label.lower().replace(" ", "-")
+
+
+def _seed_box() -> Component:
+    return gr.Textbox(label="Seed", placeholder="random", max_lines=1, elem_id="set-seed")
+
+
+def _seed_number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _seed(value)
+    text = value.strip()
+    # isascii, because int() also takes digits of other scripts. Anything else is refused by name.
+    return _seed(int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text)
+
+
+DEFAULT: Final = GenerationConfig()
+
+SETTINGS: Final = (
+    Setting(
+        "temperature",
+        _slider("Temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, "0 repeats itself, 2 is wild."),
+        _same,
+        is_basic=True,
+    ),
+    Setting("top_p", _slider("Top-p", 0.05, 1.0, 0.01, DEFAULT.top_p), _same, is_basic=True),
+    Setting(
+        "max_new_tokens",
+        _slider("Max new tokens", 16, MAX_NEW_TOKENS, 16, DEFAULT.max_new_tokens),
+        _whole,
+        is_basic=True,
+    ),
+    Setting("top_k", _slider("Top-k", 0, 200, 1, DEFAULT.top_k, "0 keeps all."), _whole),
+    Setting("min_p", _slider("Min-p", 0.0, 1.0, 0.01, DEFAULT.min_p), _same),
+    Setting(
+        "repetition_penalty",
+        _slider("Repetition penalty", 0.5, 2.0, 0.05, DEFAULT.repetition_penalty, "1 is none."),
+        _same,
+    ),
+    Setting("seed", _seed_box, _seed_number),
+    Setting(
+        "stop",
+        lambda: gr.Textbox(
+            label="Stop strings",
+            info="One per line: the answer ends before the first of them.",
+            lines=2,
+            max_lines=8,
+            elem_id="set-stop-strings",
+        ),
+        _lines,
+    ),
+)
+
+
+def build(settings: Settings) -> dict[str, Component]:
+    """The panel's controls by name."""
+    controls = {setting.name: setting.control() for setting in SETTINGS if setting.is_basic}
+    with gr.Accordion("More", open=False, elem_id="more-settings"):
+        more = {setting.name: setting.control() for setting in SETTINGS if not setting.is_basic}
+    return controls | more
+
+
+def in_order(controls: dict[str, Component]) -> list[Component]:
+    """The panel's controls in the order in which `config` takes their values."""
+    return [controls[setting.name] for setting in SETTINGS]
+
+
+def config(values: Sequence[Any]) -> GenerationConfig:
+    """The settings of one answer, from the controls' raw values.
+
+    Raises:
+        InvalidRequestError: a value is missing, of the wrong type, or out of its range.
+    """
+    named = {
+        setting.name: setting.value(value) for setting, value in zip(SETTINGS, values, strict=True)
+    }
+    return GenerationConfig(**named)

@@ -1,0 +1,75 @@
+"""What an open page asks for every 1.5 s: the model, the list, and whether its chat has news.
+
+It is a plain call of the page's script, not a Gradio event: nothing goes through the queue, and a
+server that is away for a moment brings no red messages to the page.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import gradio as gr
+
+from chat_ui.chat.messages import ConversationSummary
+from chat_ui.errors import ChatUIError, NotFoundError
+from chat_ui.service import ChatService
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.status import model_line, version
+from chat_ui.ui.visitor import owner_of
+
+log = logging.getLogger(__name__)
+
+# A page that sees another one has outlived its server, and loads itself anew.
+SERVER: Final = secrets.token_hex(8)
+
+Pulse = Callable[[Any, gr.Request], Awaitable[dict[str, Any]]]
+
+
+def pulse_of(service: ChatService, offload: Offload) -> Pulse:
+    """The server function `pulse`, for the page's script."""
+
+    async def pulse(seen: Any, request: gr.Request) -> dict[str, Any]:
+        """What is new. `seen` is {"conversation": its id, "list": digest of the page's list}."""
+        seen = seen if isinstance(seen, dict) else {}
+        try:
+            return await offload(_look, service, owner_of(request), seen)
+        except ChatUIError as error:
+            return {"server": SERVER, "error": str(error)}
+        except Exception:
+            log.exception("a pulse failed")
+            return {"server": SERVER, "error": "Something went wrong inside the app."}
+
+    return pulse
+
+
+def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, Any]:
+    summaries = service.conversations(owner)
+    digest = _digest(summaries)
+    is_known = seen.get("list") == digest
+    conversation_id = seen.get("conversation")
+    return {
+        "server": SERVER,
+        "model": model_line(service.model),
+        "notice": service.notice,
+        "list": digest,
+        "conversations": None if is_known else [[s.id, s.title or "New chat"] for s in summaries],
+        "version": next((version(s) for s in summaries if s.id == conversation_id), ""),
+        "running": _is_running(service, owner, conversation_id),
+    }
+
+
+def _is_running(service: ChatService, owner: str, conversation_id: object) -> bool:
+    if not isinstance(conversation_id, str) or not conversation_id:
+        return False
+    try:
+        reply = service.running(owner, conversation_id)
+    except NotFoundError:
+        return False
+    return reply is not None and not reply.ended.is_set()
+
+
+def _digest(summaries: Sequence[ConversationSummary]) -> str:
+    text = "\0".join(f"{s.id}\0{s.title}" for s in summaries)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

@@ -1,0 +1,188 @@
+"""The sentences of the page: what an answer is doing, how it ended, and what the model is.
+
+Pure functions of values; nothing here asks the service or knows Gradio. The page's script writes
+these texts as text, so a model's name can't bring markup with it.
+"""
+
+from typing import Any, Final
+
+from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
+from chat_ui.service import ModelStatus, ReplySnapshot
+
+# As the picker names them. A test holds this against models/quantization.py, which `ui` can't see.
+PRECISION_LABELS: Final = {"full": "Full", "8bit": "8-bit", "4bit": "4-bit"}
+
+PHASES: Final = {
+    "starting": "Starting…",
+    "loading": "Loading…",
+    "ready": "Ready",
+    "failed": "Not loaded",
+}
+
+# What the status line shows of a conversation; assets/js/page.js reads it.
+Status = dict[str, Any]
+
+
+def empty_status() -> Status:
+    """Of the page before its first message."""
+    return {
+        "conversation": "",
+        "title": "",
+        "version": "",
+        "empty": True,
+        "busy": False,
+        "text": "",
+        "live": "",
+        "notes": [],
+        "earlier": 0,
+        "regenerate": False,
+    }
+
+
+def conversation_status(conversation: Conversation, earlier: int) -> Status:
+    """Of a conversation in which nothing is being written.
+
+    Args:
+        conversation: the one shown.
+        earlier: how many of its messages are above the window.
+    """
+    path = conversation.path()
+    status = empty_status() | {
+        "conversation": conversation.id,
+        "title": conversation.title,
+        "version": version(conversation),
+        "empty": not path,
+        "earlier": earlier,
+        "regenerate": bool(path),
+    }
+    if path and path[-1].role == "assistant":
+        last = path[-1]
+        text = " ".join(filter(None, (ending(last), measured(last.numbers))))
+        status |= {"text": text, "notes": notes(last)}
+    return status
+
+
+def writing_status(
+    conversation: Conversation, earlier: int, now: ReplySnapshot, model_label: str
+) -> Status:
+    """Of a conversation whose newest answer is being written.
+
+    Args:
+        conversation: the one shown.
+        earlier: how many of its messages are above the window.
+        now: the answer.
+        model_label: of the server's model, which may still be loading.
+    """
+    return conversation_status(conversation, earlier) | {
+        "busy": True,
+        "text": phase(now, model_label),
+        "live": live(now.numbers),
+        "notes": dropped(now.numbers),
+        "regenerate": False,
+    }
+
+
+def version(conversation: Conversation | ConversationSummary) -> str:
+    """Changes when messages come to a conversation, on whatever page."""
+    return conversation.updated_at.isoformat()
+
+
+def phase(now: ReplySnapshot, model_label: str) -> str:
+    """What an answer is doing. It stays the same while text comes: screen readers announce it."""
+    return {
+        "queued": "Waiting for its turn…",
+        "loading": f"Loading {model_label}…",
+        "reading": "Reading the prompt…",
+        "writing": "Writing…",
+        "done": "",
+    }[now.phase]
+
+
+def live(numbers: Numbers) -> str:
+    """Tokens so far and their pace, while they come."""
+    parts = []
+    if numbers.completion_tokens:
+        parts.append(_counted(numbers.completion_tokens, "token"))
+    if numbers.decode_tokens_per_s is not None:
+        parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
+    return " · ".join(parts)
+
+
+def measured(numbers: Numbers) -> str:
+    """Time to first token, decoding speed and length, such as
+    "First token after 0.12 s · 184 tokens/s · 57 tokens"; empty where nothing is known.
+    """
+    parts = []
+    if numbers.first_token_s is not None:
+        parts.append(f"First token after {_seconds(numbers.first_token_s)}")
+    if numbers.decode_tokens_per_s is not None:
+        parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
+    if numbers.completion_tokens:
+        parts.append(_counted(numbers.completion_tokens, "token"))
+    return " · ".join(parts)
+
+
+def ending(message: Message) -> str:
+    """How an answer ended, as a sentence; empty where it just ended."""
+    count = message.numbers.completion_tokens
+    if message.state == "stopped":
+        return "Stopped."
+    if message.state == "length":
+        limit = f"the limit of {_counted(count, 'new token')}" if count else "its limit"
+        return f"The answer reached {limit}."
+    if message.state in ("interrupted", "writing"):
+        # One that is "writing" in the store and has no Reply lost its server, too.
+        return "The server ended while this was written; press Regenerate."
+    if message.state == "failed":
+        return message.error or "The answer failed; press Regenerate."
+    return ""
+
+
+def notes(message: Message) -> list[str]:
+    """More sentences about an answer: what the model did not see, and what went wrong beside it."""
+    beside = [message.error] if message.error and message.state != "failed" else []
+    return dropped(message.numbers) + beside
+
+
+def dropped(numbers: Numbers) -> list[str]:
+    """A sentence where the oldest turns no longer fit the model's context window."""
+    count = numbers.dropped_messages
+    if not count:
+        return []
+    if count == 1:
+        return ["The oldest message no longer fits this model's window; it did not see it."]
+    return [f"The oldest {count} messages no longer fit this model's window; it did not see them."]
+
+
+def model_line(status: ModelStatus) -> dict[str, Any]:
+    """The server's model, for the line at the top of every page."""
+    facts = [_precision(status.precision), *([status.dtype] if status.dtype else [])]
+    is_settled = status.phase in ("ready", "failed")
+    return {
+        "revision": status.revision,
+        "phase": status.phase,
+        "is_settled": is_settled,
+        "model": status.model_id,
+        "precision": status.precision,
+        "label": status.label,
+        "facts": " · ".join(facts),
+        "state": PHASES[status.phase] if is_settled or not status.note else status.note,
+        "note": status.note if is_settled else "",
+        "error": status.error or "",
+    }
+
+
+def _precision(precision: str) -> str:
+    return "Full precision" if precision == "full" else PRECISION_LABELS[precision]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.1f}" if per_s < 10 else f"{per_s:.0f}"

@@ -1,0 +1,35 @@
+"""Who asks: the owner that the session cookie stands for, and the page it asks from."""
+
+from typing import Any
+
+import gradio as gr
+
+from chat_ui.errors import NotAllowedError
+
+
+def owner_of(request: gr.Request | None) -> str:
+    """The visitor's owner, put into the request by `web/session.py`.
+
+    Args:
+        request: Gradio's request, or the plain one that a server function gets.
+
+    Raises:
+        NotAllowedError: the browser sent no session cookie.
+    """
+    plain: Any = getattr(request, "request", request)
+    owner = getattr(getattr(plain, "state", None), "owner", None)
+    if not isinstance(owner, str) or not owner:
+        raise NotAllowedError(
+            "Your browser doesn't send this page's cookie.",
+            "Allow cookies for this page, then reload it.",
+        )
+    return owner
+
+
+def page_of(request: gr.Request) -> tuple[str, str]:
+    """Which open page of which owner; the page's name for itself is no secret and no credential.
+
+    Raises:
+        NotAllowedError: the browser sent no session cookie.
+    """
+    return owner_of(request), str(request.session_hash or "")

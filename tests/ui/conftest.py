@@ -1,0 +1,133 @@
+"""A backend in memory that notes on which thread it is called, and a request of its one visitor."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
+from chat_ui.errors import NotFoundError
+from chat_ui.service import ModelStatus, Reply, ReplyOptions
+from chat_ui.settings import Settings
+
+OWNER = "owner"
+THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+READY = ModelStatus(3, "ready", "pocket-guide", "Pocket Guide", "full", "float32")
+
+
+def conversation_of(*texts: str, conversation_id: str = "c1") -> Conversation:
+    """A conversation of these texts, in turns."""
+    messages: list[Message] = []
+    for number, text in enumerate(texts):
+        parent = messages[-1].id if messages else None
+        role = "user" if number % 2 == 0 else "assistant"
+        messages.append(Message(f"m{number}", parent, role, text, THEN))  # type: ignore[arg-type]
+    head = messages[-1].id if messages else None
+    return Conversation(conversation_id, "Title", "Be kind.", THEN, THEN, head, tuple(messages))
+
+
+@dataclass
+class FakeService:
+    """What the page needs of ChatService.
+
+    Attributes:
+        called: the methods called, in order, with the threads that called them.
+        raises: what the next call raises.
+    """
+
+    settings: Settings
+    kept: dict[str, Conversation] = field(default_factory=dict)
+    replies: dict[str, Reply] = field(default_factory=dict)
+    called: list[tuple[str, threading.Thread]] = field(default_factory=list)
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    raises: Exception | None = None
+    status: ModelStatus = READY
+    notice: str = ""
+
+    @property
+    def model(self) -> ModelStatus:
+        return self.status
+
+    def models(self) -> list[tuple[str, str]]:
+        self._note("models")
+        return [("Pocket Guide", "pocket-guide")]
+
+    def conversations(self, owner: str) -> list[ConversationSummary]:
+        self._note("conversations", owner)
+        return [ConversationSummary(c.id, c.title, c.updated_at) for c in self.kept.values()]
+
+    def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        self._note("conversation", owner, conversation_id)
+        if owner != OWNER or conversation_id not in self.kept:
+            raise NotFoundError
+        found, reply = self.kept[conversation_id], self.replies.get(conversation_id)
+        if reply is None or reply.message_id != found.messages[-1].id:
+            return found
+        now = reply.snapshot()
+        last = replace(
+            found.messages[-1],
+            content=now.text,
+            state=now.state,
+            error=now.error,
+            numbers=now.numbers,
+        )
+        return replace(found, messages=(*found.messages[:-1], last))
+
+    def running(self, owner: str, conversation_id: str) -> Reply | None:
+        self._note("running", owner, conversation_id)
+        return self.replies.get(conversation_id)
+
+    def reply(
+        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
+    ) -> Reply:
+        self._note("reply", owner, conversation_id, text, options)
+        return Reply(conversation_id or "new", "m1", Numbers(), 0.0)
+
+    def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
+        self._note("regenerate", owner, conversation_id, options)
+        return Reply(conversation_id, "m1", Numbers(), 0.0)
+
+    def stop_reply(self, owner: str, conversation_id: str) -> None:
+        self._note("stop_reply", owner, conversation_id)
+
+    def switch_model(self, model: str, precision: str) -> None:
+        self._note("switch_model", model, precision)
+
+    def begin(self, conversation_id: str = "c1") -> Reply:
+        """Let the newest message of a conversation be written."""
+        reply = Reply(conversation_id, self.kept[conversation_id].messages[-1].id, Numbers(), 0.0)
+        self.replies[conversation_id] = reply
+        return reply
+
+    def _note(self, method: str, *args: Any) -> None:
+        self.called.append((method, threading.current_thread()))
+        self.asked.append((method, *args))
+        if self.raises is not None:
+            raise self.raises
+
+
+async def on_this_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """An `Offload` that is quick."""
+    return call(*args, **kwargs)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> FakeService:
+    return FakeService(Settings(data_dir=tmp_path))
+
+
+def request_of(owner: str | None = OWNER, page: str = "page") -> gr.Request:
+    """A request as Gradio hands it to a handler."""
+    plain = SimpleNamespace(state=SimpleNamespace(owner=owner))
+    return SimpleNamespace(request=plain, session_hash=page)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def request_() -> gr.Request:
+    return request_of()

@@ -1,0 +1,65 @@
+"""The generation panel's raw values, which may be anything."""
+
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.errors import InvalidRequestError
+from chat_ui.settings import Settings
+from chat_ui.ui.panels import generation
+
+NAMES = [setting.name for setting in generation.SETTINGS]
+DEFAULTS = {
+    "temperature": 0.7, "top_p": 0.95, "max_new_tokens": 512, "top_k": 0, "min_p": 0,
+    "repetition_penalty": 1, "seed": None, "stop": None,
+}  # fmt: skip
+
+
+def config(**changed: object) -> GenerationConfig:
+    values = DEFAULTS | changed
+    return generation.config([values[name] for name in NAMES])
+
+
+def test_untouched_controls_give_the_defaults(tmp_path):
+    with gr.Blocks():
+        controls = generation.in_order(generation.build(Settings(data_dir=tmp_path)))
+    assert generation.config([control.value for control in controls]) == GenerationConfig()
+    assert config() == GenerationConfig()
+
+
+def test_every_setting_has_its_control():
+    assert set(NAMES) == set(GenerationConfig.__slots__)
+
+
+def test_json_numbers_may_have_a_point():
+    assert config(max_new_tokens=256.0, top_k=40.0).max_new_tokens == 256
+
+
+@pytest.mark.parametrize(
+    ("typed", "seed"), [("", None), ("  ", None), (None, None), (" 42 ", 42), (7, 7), ("0", 0)]
+)
+def test_seed(typed, seed):
+    assert config(seed=typed).seed == seed
+
+
+def test_stop_strings_are_lines_as_typed():
+    assert config(stop="END\n\n User:\n").stop == ("END", " User:")
+
+
+WRONG: dict[str, list[Any]] = {
+    "temperature": [None, "hot", True, -0.1, 2.1, float("nan"), [1]],
+    "top_p": [0, 1.5, "x"],
+    "max_new_tokens": [0, 12.5, 10**9, None, "512"],
+    "seed": ["abc", -1, 2**40, "٣", 1.5, [], "9" * 30],
+    "stop": ["x" * 101, "a\n" * 9, 5, ["a"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in WRONG for value in WRONG[name]]
+)
+def test_what_is_no_setting_is_refused(name, value):
+    with pytest.raises(InvalidRequestError):
+        config(**{name: value})

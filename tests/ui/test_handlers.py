@@ -1,0 +1,164 @@
+"""Handlers: what they pass on, what they refuse, and that the event loop is left free."""
+
+import asyncio
+import threading
+
+import gradio as gr
+import pytest
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.errors import BusyError
+from chat_ui.service import ReplyOptions
+from chat_ui.ui.follow import WINDOW
+from chat_ui.ui.handlers import Handlers
+from chat_ui.ui.offload import Threads
+from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
+from tests.ui.test_generation_panel import DEFAULTS, NAMES
+
+VALUES = [DEFAULTS[name] for name in NAMES]
+
+
+@pytest.fixture
+def handlers(service: FakeService) -> Handlers:
+    return Handlers(service, on_this_thread)  # type: ignore[arg-type]
+
+
+def test_a_message_goes_to_the_service_with_the_panels_settings(service, handlers, request_):
+    given = asyncio.run(handlers.send(request_, "Hello", "", "Be kind.", *VALUES))
+    assert service.asked == [
+        ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig()))
+    ]
+    assert (given[0], given[1]["kind"], given[1]["conversation"]) == ("new", "sent", "new")
+
+
+@pytest.mark.parametrize(
+    ("text", "conversation_id", "system_prompt"),
+    [
+        (5, "", ""),
+        (["Hello"], "", ""),
+        ("Hello", {"a": 1}, ""),
+        ("Hello", "x" * 65, ""),
+        ("Hello", "", 7),
+    ],
+)
+def test_what_is_no_text_is_refused_and_stays_unsent(
+    service, handlers, request_, text, conversation_id, system_prompt
+):
+    _, said = asyncio.run(handlers.send(request_, text, conversation_id, system_prompt, *VALUES))
+    assert said["kind"] == "unsent"
+    assert said["sentence"]
+    assert service.asked == []
+
+
+def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
+    service.raises = BusyError("An answer is being written.", "Wait for it.")
+    given, said = asyncio.run(handlers.send(request_, "Hello", "c1", "", *VALUES))
+    assert given == "c1"
+    assert "conversation" not in said, "the page shows what it showed"
+    assert (said["kind"], said["sentence"]) == (
+        "unsent",
+        "An answer is being written. Wait for it.",
+    )
+
+
+def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog):
+    service.raises = RuntimeError("secret detail")
+    _, said = asyncio.run(handlers.send(request_, "Hello", "c1", "", *VALUES))
+    assert "secret" not in said["sentence"]
+    assert said["sentence"].startswith("Something went wrong inside the app.")
+    assert "secret detail" in caplog.text
+
+
+def test_without_a_cookie_nothing_is_done(service, handlers):
+    for owner in (None, "", 5):
+        _, said = asyncio.run(handlers.send(request_of(owner), "Hello", "", "", *VALUES))  # type: ignore[arg-type]
+        assert said["kind"] == "unsent"
+        assert "cookie" in said["sentence"]
+    assert service.asked == []
+
+
+def test_opening_gives_the_system_prompt(service, handlers, request_):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    given = asyncio.run(handlers.open(request_, "c1"))
+    assert given[:3] == ("c1", "Be kind.", WINDOW)
+    assert (given[3]["kind"], given[3]["conversation"]) == ("opened", "c1")
+
+
+def test_loading_a_new_chat_leaves_alone_what_was_typed_meanwhile(service, handlers, request_):
+    given = asyncio.run(handlers.load(request_, ""))
+    assert given[0] == ""
+    assert given[1] == gr.skip()
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    assert asyncio.run(handlers.load(request_, "c1"))[:2] == ("c1", "Be kind.")
+
+
+def test_an_unknown_conversation_opens_a_new_chat_with_a_notice(handlers, request_):
+    for unknown in ("nowhere", "x" * 1000, 5, ["c1"]):
+        *given, said = asyncio.run(handlers.open(request_, unknown))
+        assert given == ["", "", WINDOW]
+        assert (said["kind"], said["conversation"]) == ("absent", "")
+        assert said["sentence"]
+
+
+def test_a_new_chat_asks_the_service_nothing(service, handlers, request_):
+    *given, said = asyncio.run(handlers.open(request_, ""))
+    assert given == ["", "", WINDOW]
+    assert (said["kind"], said["sentence"]) == ("opened", "")
+    assert service.asked == []
+
+
+def test_two_equal_outcomes_can_be_told_apart(handlers, request_):
+    one, two = (asyncio.run(handlers.open(request_, "nowhere"))[3] for _ in range(2))
+    assert one["nonce"] != two["nonce"]
+
+
+def test_regenerate_and_stop_go_to_the_service(service, handlers, request_):
+    asyncio.run(handlers.regenerate(request_, "c1", "", *VALUES))
+    asyncio.run(handlers.stop(request_, "c1"))
+    assert service.asked == [
+        ("regenerate", OWNER, "c1", ReplyOptions()),
+        ("stop_reply", OWNER, "c1"),
+    ]
+
+
+def test_a_model_that_is_refused_puts_the_picker_back(service, handlers, request_):
+    service.raises = BusyError("Another model is being loaded.")
+    service.models = lambda: [("Pocket Guide", "pocket-guide")]
+    picker, precision, said = asyncio.run(handlers.switch(request_, "/other", "4bit"))
+    assert picker.value == "pocket-guide"
+    assert precision.value == "full"
+    assert said["sentence"] == "Another model is being loaded."
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", ["pocket-guide"]])
+def test_an_emptied_picker_is_no_choice(service, handlers, request_, nothing):
+    picker, _, said = asyncio.run(handlers.switch(request_, nothing, "full"))
+    assert picker.value == "pocket-guide"
+    assert said["kind"] == "refused"
+    assert ("switch_model", nothing, "full") not in service.asked
+
+
+def test_earlier_messages_come_by_the_window(handlers):
+    assert asyncio.run(handlers.earlier(WINDOW)) == 2 * WINDOW
+    assert asyncio.run(handlers.earlier("all")) == 2 * WINDOW
+    assert asyncio.run(handlers.earlier(10**9)) == 3000
+
+
+def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request_):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    handlers = Handlers(service, Threads())
+
+    async def all_of_them() -> None:
+        await handlers.open(request_, "c1")
+        await handlers.send(request_, "Hello", "c1", "", *VALUES)
+        await handlers.regenerate(request_, "c1", "", *VALUES)
+        await handlers.stop(request_, "c1")
+        await handlers.switch(request_, "pocket-guide", "8bit")
+        await handlers.sync()
+
+    asyncio.run(all_of_them())
+    called = {method for method, _ in service.called}
+    assert called == {
+        *("conversation", "reply", "regenerate", "stop_reply", "switch_model", "models"),
+    }
+    assert threading.main_thread() not in {thread for _, thread in service.called}

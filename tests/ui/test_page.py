@@ -1,0 +1,171 @@
+"""What has to be true of the page however it is drawn: built once, and never launched."""
+
+import inspect
+import re
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from chat_ui.models.quantization import QUANTIZATIONS
+from chat_ui.settings import Settings
+from chat_ui.ui import islands, page, status
+from chat_ui.ui.panels import PANELS
+from tests.ui.conftest import FakeService
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    service = FakeService(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    built = page.build_page(service)  # type: ignore[arg-type]
+    assert service.called == [], "building the page must open nothing"
+    return built
+
+
+def of_type(demo: gr.Blocks, kind: type) -> list[Any]:
+    return [block for block in demo.blocks.values() if isinstance(block, kind)]
+
+
+def labelled(demo: gr.Blocks, label: str):
+    (found,) = [b for b in demo.blocks.values() if getattr(b, "label", None) == label]
+    return found
+
+
+def test_the_chatbot_is_an_input_of_no_event(demo):
+    (chat,) = of_type(demo, gr.Chatbot)
+    assert len(demo.fns) >= 15
+    assert not [fn for fn in demo.fns.values() if chat in fn.inputs]
+
+
+def test_only_the_follower_writes_to_the_chatbot(demo):
+    (chat,) = of_type(demo, gr.Chatbot)
+    writers = {fn.name for fn in demo.fns.values() if chat in fn.outputs}
+    assert writers == {"follow"}
+
+
+def test_a_stream_touches_neither_the_message_box_nor_the_panels(demo):
+    touched = {
+        type(output)
+        for fn in demo.fns.values()
+        if fn.fn is not None and inspect.isasyncgenfunction(fn.fn)
+        for output in fn.outputs
+    }
+    assert touched == {gr.Chatbot, gr.HTML}
+
+
+def test_nothing_keeps_a_connection_or_state_per_visitor(demo):
+    assert not of_type(demo, gr.State)
+    assert not of_type(demo, gr.BrowserState)
+    assert not of_type(demo, gr.Timer)
+    assert not [fn for fn in demo.fns.values() if any(t[1] == "unload" for t in fn.targets)]
+    assert not [fn for fn in demo.fns.values() if fn.cancels]
+
+
+def test_every_handler_leaves_the_event_loop_free(demo):
+    """A plain function would need one of Gradio's threads, which followers may have used up."""
+    backend = [fn.fn for fn in demo.fns.values() if fn.fn is not None]
+    assert backend
+    for handler in backend:
+        is_async = inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
+        assert is_async, handler
+
+
+def test_no_event_is_a_programming_interface(demo):
+    assert {fn.api_visibility for fn in demo.fns.values()} == {"private"}
+    assert demo.api_open is False
+
+
+def test_the_queue_has_a_limit_and_followers_have_none(demo):
+    assert demo._queue.max_size == page.QUEUE_SIZE
+    assert {fn.concurrency_limit for fn in demo.fns.values() if fn.name == "follow"} == {None}
+
+
+def test_raw_values_come_to_our_own_checks(demo):
+    """Gradio would refuse a slider's value with a message of its own, and forget the text."""
+    assert not [fn for fn in demo.fns.values() if fn.fn is not None and fn.preprocess]
+
+
+def test_the_user_s_change_of_the_model_is_told_from_ours(demo):
+    for label in ("Model", "Precision"):
+        control = labelled(demo, label)
+        events = {
+            event
+            for fn in demo.fns.values()
+            if fn.name == "switch"
+            for block, event in fn.targets
+            if block == control._id
+        }
+        assert events == {"input"}
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("Message", "System prompt", "Model", "Precision", "Temperature", "Top-p"),
+        *("Max new tokens", "Top-k", "Min-p", "Repetition penalty", "Seed", "Stop strings"),
+    ],
+)
+def test_every_control_is_there_once(demo, label):
+    assert labelled(demo, label)
+
+
+@pytest.mark.parametrize("text", ["Send", "Stop", "New chat", "Regenerate"])
+def test_every_button_is_there_once(demo, text):
+    assert len([button for button in of_type(demo, gr.Button) if button.value == text]) == 1
+
+
+def test_the_chatbot_shows_formulas_and_unknown_tags_and_does_not_scroll(demo):
+    (chat,) = of_type(demo, gr.Chatbot)
+    assert chat.allow_tags is True
+    assert chat.sanitize_html is True
+    assert chat.autoscroll is False
+    assert chat.buttons == ["copy"]
+    assert not [d for d in chat.latex_delimiters if d["left"].strip("\u2060") == "$"]
+
+
+def test_where_the_model_is_fixed_its_controls_are(tmp_path):
+    demo = page.build_page(FakeService(Settings(data_dir=tmp_path, door="space")))  # type: ignore[arg-type]
+    assert labelled(demo, "Model").interactive is False
+    assert labelled(demo, "Precision").interactive is False
+
+
+def test_no_template_holds_a_value(demo):
+    """Gradio would run a value in a template as JavaScript."""
+    templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
+    assert len(templates) == 5
+    for html in templates:
+        assert "${" not in html.html_template
+        assert "{{" not in html.html_template
+
+
+def test_each_panel_has_its_own_controls(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    with gr.Blocks():
+        names = [name for panel in PANELS for name in panel.build(settings)]
+    assert len(names) == len(set(names)) >= 11
+
+
+def test_launch_takes_what_the_page_gives():
+    options = page.launch_options()
+    assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
+    assert {"theme", "head"} <= set(options)
+
+
+def test_the_page_fetches_nothing_from_elsewhere():
+    options = page.launch_options()
+    outside = re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s'\"]*", options["head"])
+    assert {url for url in outside if "www.w3.org" not in url} == set()
+    assert not [sheet for sheet in options["theme"]._stylesheets if sheet]
+
+
+def test_the_script_mounts_every_island():
+    script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
+    source = inspect.getsource(islands) + inspect.getsource(page)
+    names = set(re.findall(r"island\(\"(\w+)\"", source))
+    assert names == {"bar", "rail", "welcome", "status", "outcome"}
+    for name in names:
+        assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name
+
+
+def test_precisions_are_those_that_can_be_loaded():
+    assert {name: q.label for name, q in QUANTIZATIONS.items()} == status.PRECISION_LABELS

@@ -1,0 +1,79 @@
+"""The pulse: what every open page asks for, all the time."""
+
+import asyncio
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chat_ui.ui.pulse import pulse_of
+from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
+
+
+@pytest.fixture
+def pulse(service: FakeService):
+    asked: Any = pulse_of(service, on_this_thread)  # type: ignore[arg-type]
+    return lambda seen, request=None: asyncio.run(asked(seen, request or request_of()))
+
+
+def test_it_tells_the_model_the_list_and_the_notice(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    service.notice = "A damaged database was set aside."
+    now = pulse({"conversation": "c1", "list": ""})
+    assert now["model"]["label"] == "Pocket Guide"
+    assert now["model"]["facts"] == "Full precision · float32"
+    assert now["conversations"] == [["c1", "Title"]]
+    assert now["notice"] == "A damaged database was set aside."
+    assert now["running"] is False
+    assert json.dumps(now)
+
+
+def test_a_list_that_the_page_has_is_not_sent_again(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    digest = pulse({})["list"]
+    assert pulse({"list": digest})["conversations"] is None
+    service.kept["c1"] = replace(service.kept["c1"], title="Another")
+    assert pulse({"list": digest})["conversations"] == [["c1", "Another"]]
+
+
+def test_it_tells_that_an_answer_is_being_written(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "")
+    reply = service.begin()
+    assert pulse({"conversation": "c1"})["running"] is True
+    reply.fail(RuntimeError())
+    assert pulse({"conversation": "c1"})["running"] is False
+
+
+def test_news_in_the_page_s_conversation_changes_the_version(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    before = pulse({"conversation": "c1"})["version"]
+    newer = service.kept["c1"].updated_at.replace(year=2030)
+    service.kept["c1"] = replace(service.kept["c1"], updated_at=newer)
+    assert pulse({"conversation": "c1"})["version"] != before != ""
+
+
+@pytest.mark.parametrize("seen", [None, 5, "c1", [], {"conversation": ["c1"], "list": {}}])
+def test_it_takes_anything(pulse, seen):
+    assert pulse(seen)["running"] is False
+
+
+def test_without_a_cookie_it_tells_nothing_but_why(service, pulse):
+    now = pulse({}, request_of(None))
+    assert set(now) == {"server", "error"}
+    assert "cookie" in now["error"]
+    assert service.asked == []
+
+
+def test_a_defect_is_logged_and_not_told(service, pulse, caplog):
+    service.raises = RuntimeError("secret detail")
+    now = pulse({})
+    assert "secret" not in json.dumps(now)
+    assert "secret detail" in caplog.text
+
+
+def test_it_knows_the_visitor_of_a_plain_request(service, pulse):
+    """Gradio hands a server function the plain request, not its own."""
+    pulse({}, SimpleNamespace(state=SimpleNamespace(owner=OWNER)))
+    assert service.asked[0] == ("conversations", OWNER)
