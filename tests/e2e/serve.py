@@ -1,0 +1,27 @@
+"""The app with a scripted engine instead of a model: `python -m tests.e2e.serve FLAGS`.
+
+The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
+fails after two words, anything else is repeated.
+"""
+
+import re
+import sys
+
+from app import main
+from chat_ui.engine.fake import FakeLoader, Script
+
+_COUNT = re.compile(r"count to (\d+)(?: at (\d+))?")
+
+
+def answer(prompt: str) -> Script:
+    """The script for a message."""
+    if count := _COUNT.search(prompt):
+        words = " ".join(f"w{number}" for number in range(1, int(count[1]) + 1))
+        return Script(text=words, tokens_per_s=float(count[2] or 20))
+    if "fail" in prompt:
+        return Script(text="One two three", fails_at=2)
+    return Script(text=f"You said: {prompt}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(load=FakeLoader(answer, window_tokens=20_000)))

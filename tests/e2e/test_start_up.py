@@ -1,0 +1,135 @@
+"""Starting and ending the process: sentences, exit codes, and what is kept."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import ROOT, Serve, Server
+
+
+def run(*flags: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "app.py", "--data-dir", str(data_dir), "--port", "0", *flags],
+        cwd=ROOT, text=True, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def assert_one_sentence(ended: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert ended.returncode not in (0, None)
+    assert "Traceback" not in ended.stderr + ended.stdout
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_model_path_that_does_not_exist(tmp_path: Path) -> None:
+    ended = run("--model", str(tmp_path / "nowhere"), data_dir=tmp_path / "data")
+    assert_one_sentence(ended, "There is no model folder", "Give the path")
+
+
+def test_a_folder_without_safetensors(tmp_path: Path) -> None:
+    folder = tmp_path / "pickles"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    ended = run("--model", str(folder), data_dir=tmp_path / "data")
+    assert_one_sentence(ended, "pickles has no safetensors files", "safetensors only")
+
+
+def test_a_broken_config(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    ended = run("--model", str(folder), data_dir=tmp_path / "data")
+    assert_one_sentence(ended, "config.json in broken is broken", "again")
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ended = run("--port", str(port), data_dir=tmp_path / "data")
+    assert_one_sentence(ended, f"Port {port}", "--port")
+    assert not (tmp_path / "data").exists()  # a second start must not touch the first one's data
+
+
+def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    assert_one_sentence(run(data_dir=tmp_path / "data"))
+
+
+def test_healthz_says_what_runs(serve: Serve) -> None:
+    server = serve("--precision", "8bit")
+    server.wait_for(phase="ready")
+    health = server.health()
+    assert health["status"] == "ok"
+    assert health["precision"] == "8bit"
+    assert health["model"] == "pocket-guide"
+    assert set(health) == {"status", "version", "model", "precision", "dtype", "phase"}
+
+
+def test_the_cookie_and_the_files_are_private(server: Server) -> None:
+    page = httpx.get(f"{server.url}/")
+    assert "HttpOnly" in page.headers["set-cookie"]
+    for file in server.data_dir.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert {file.suffix for file in server.data_dir.iterdir()} >= {".db", ".json"}
+
+
+@pytest.mark.parametrize("method", ["terminate", "interrupt"])
+def test_ending_takes_less_than_five_seconds(serve: Serve, method: str) -> None:
+    server = serve()
+    server.wait_for(phase="ready")
+    if method == "terminate":
+        server.process.terminate()
+    else:
+        server.process.send_signal(2)
+    # A deadline, not a measurement: the promise is five seconds.
+    assert server.process.wait(5) == 0
+
+
+def test_importing_the_app_starts_nothing(tmp_path: Path) -> None:
+    script = (
+        "import json, os, sys, threading\n"
+        "import app\n"
+        "print(json.dumps({'torch': 'torch' in sys.modules, 'demo': type(app.demo).__name__,"
+        " 'files': os.listdir(sys.argv[1]),"
+        " 'threads': [t.name for t in threading.enumerate() if not t.daemon]}))\n"
+    )
+    environ = {**os.environ, "CHAT_UI_DATA_DIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT, env=environ, text=True, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == {
+        "torch": False,
+        "demo": "Blocks",
+        "files": [],
+        "threads": ["MainThread"],
+    }
+
+
+def test_sharing_asks_for_a_password_and_fixes_the_model(serve: Serve) -> None:
+    server = serve("--share")
+    server.wait_for(phase="ready")
+    words = [line.split("password: ")[1] for line in server.lines if "password: " in line]
+    assert len(words) == 1
+    assert len(words[0]) >= 16
+    assert httpx.get(f"{server.url}/config").status_code == 401
+    with httpx.Client(base_url=server.url) as visitor:
+        refused = visitor.post("/login", data={"username": "guest", "password": "wrong"})
+        assert refused.status_code == 400
+        visitor.post("/login", data={"username": "guest", "password": words[0]})
+        config = visitor.get("/config").json()
+    labels = {part["props"].get("label"): part["props"] for part in config["components"]}
+    assert labels["Model"]["interactive"] is False
+    assert labels["Precision"]["interactive"] is False
