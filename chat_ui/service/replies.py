@@ -16,7 +16,7 @@ from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers, prompt_messages
 from chat_ui.engine.protocol import Engine, Finished, Request
-from chat_ui.errors import BusyError, ChatUIError, HistoryError
+from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
@@ -181,8 +181,11 @@ class Replies:
     def _watch(self, reply: Reply) -> None:
         """Store the reply while it grows, until it has ended."""
         stopping_since: float | None = None
+        stored_revision = -1
         while not reply.ended.wait(self._settings.store_every_s):
-            self._store_reply(reply)
+            if reply.revision != stored_revision:
+                stored_revision = reply.revision
+                self._store_reply(reply)
             now = time.monotonic()
             if reply.orphaned_s() > self._settings.orphan_grace_s:
                 reply.stop()
@@ -198,6 +201,7 @@ class Replies:
             self._store.update_answer(
                 reply.message_id, now.text, now.state, error=now.error, numbers=now.numbers
             )
-        except HistoryError as error:
+        except Exception as error:
+            # Whatever it was: the conversation must not stay reserved for a reply that has ended.
             log.warning("an answer could not be stored: %s", error)
-            reply.warn(str(error))
+            reply.warn(as_shown(error))

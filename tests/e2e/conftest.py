@@ -114,7 +114,7 @@ Serve = Callable[..., Server]
 FAKE = ["-m", "tests.e2e.serve"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server with the fake engine for all tests that neither end it nor switch its model.
 
@@ -145,9 +145,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium. Gone after this package: Playwright runs an event loop on the tests' own thread."""
     executable = find_chromium()
     if executable is None:
         reason = "no Chromium was found; `make test` installs one"

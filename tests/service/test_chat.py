@@ -8,7 +8,13 @@ import pytest
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
 from chat_ui.engine.fake import FakeLoader
-from chat_ui.errors import BusyError, InvalidRequestError, NotFoundError
+from chat_ui.errors import (
+    BusyError,
+    ChatUIError,
+    HistoryError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from chat_ui.service import ChatService, ReplyOptions
 from tests.service.conftest import ended, wait_until
 
@@ -264,3 +270,23 @@ def test_an_answer_that_ends_while_it_is_looked_at_is_never_shown_as_cut_off(
     monkeypatch.setattr(store, "conversation", read_then_end)
     shown = service.conversation(ANNA, reply.conversation_id).path()[-1]
     assert shown.state == "stopped"
+
+
+@pytest.mark.parametrize(
+    "error", [HistoryError("The disk is full.", "Free some."), NotFoundError()]
+)
+def test_an_answer_that_can_not_be_stored_says_so_and_frees_the_conversation(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch, error: ChatUIError
+) -> None:
+    ended(service.reply(ANNA, None, "first", OPTIONS))
+
+    def refuse(*args: object, **kwargs: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(service._store, "update_answer", refuse)
+    reply = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    assert reply.snapshot().error == str(error)
+    assert service.running(ANNA, reply.conversation_id) is None
+    monkeypatch.undo()
+    again = ended(service.reply(ANNA, None, "once more", OPTIONS))
+    assert again.snapshot().state == "complete"

@@ -74,7 +74,7 @@ DEFAULT: Final = GenerationConfig()
 SETTINGS: Final = (
     Setting(
         "temperature",
-        _slider("Temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, "0 repeats itself, 2 is wild."),
+        _slider("Temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, "0 takes the likeliest word."),
         _same,
         is_basic=True,
     ),
