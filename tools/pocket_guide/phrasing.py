@@ -16,19 +16,6 @@ _NEIGHBOURS = {
 }  # fmt: skip
 
 
-# What the page and the world write with a capital, in the middle of a sentence.
-_NAMES = {
-    name.lower(): name
-    for name in (
-        "Send", "Stop", "Regenerate", "New chat", "Enter", "Escape", "Settings", "Precision",
-        "Temperature", "Top-p", "Max new tokens", "Model panel", "System prompt", "Generation",
-        "Pocket Guide", "Python", "PyTorch", "Gradio", "Hugging Face", "SQLite", "Markdown",
-        "CPU", "GPU", "RAM", "GB", "English",
-    )
-}  # fmt: skip
-_NAME = re.compile(rf"\b({'|'.join(map(re.escape, _NAMES))})\b")
-
-
 def expand(pattern: str) -> list[str]:
     """Lists every text that a pattern stands for.
 
@@ -130,8 +117,5 @@ def dress(text: str, rng: random.Random) -> str:
         return text.upper()
     if case < 0.5:
         text = text[:1].upper() + text[1:]
-        text = re.sub(r"\bi\b", "I", text)
-        # Who writes with capitals writes names with them, too: a token of its own for the model.
-        if case < 0.35:
-            text = _NAME.sub(lambda match: _NAMES[match[0]], text)
+        return re.sub(r"\bi\b", "I", text)
     return text
