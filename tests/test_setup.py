@@ -21,6 +21,7 @@ DIRECT = {
     "accelerate": "1.15",
     "alembic": "1.20",
     "bitsandbytes": "0.50",
+    "filelock": "4.2",
     "gradio": "6.31",
     "platformdirs": "4.14",
     "sqlalchemy": "2.1",

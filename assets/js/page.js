@@ -82,7 +82,7 @@
   function keepFromSending(event) {
     const isTwice = performance.now() - page.pressedAt < 150;
     const reason = ui.isAway() ? AWAY
-      : root.hasAttribute("data-busy") ? BUSY
+      : root.hasAttribute("data-busy") && !page.isOpening ? BUSY // busy is what one is leaving
       : box()?.value.trim() ? "" : EMPTY;
     if (!reason && !page.isOpening && !isTwice) {
       page.pressedAt = performance.now();

@@ -165,9 +165,17 @@ class Store:
         owner: str,
         conversation_id: str,
         question_id: str,
+        system_prompt: str | None = None,
         numbers: Numbers = rows.NOTHING_KNOWN,
     ) -> Message:
         """Another answer to a question, to be written; it becomes the head.
+
+        Args:
+            owner: whose conversation it is.
+            conversation_id: the conversation.
+            question_id: the user's message.
+            system_prompt: the conversation's from now on; None keeps the present one.
+            numbers: what is known of the answer beforehand.
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such question in it.
@@ -176,7 +184,8 @@ class Store:
             found = rows.find(connection, owner, conversation_id)
             rows.require(connection, owner, found.id, question_id, "user")
             answer = rows.append(connection, found.id, question_id, "assistant", "", numbers)
-            rows.show(connection, owner, found.id, answer, found.title, found.system_prompt)
+            prompt = found.system_prompt if system_prompt is None else rows.storable(system_prompt)
+            rows.show(connection, owner, found.id, answer, found.title, prompt)
         return answer
 
     def update_answer(

@@ -7,6 +7,10 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.messages import (
@@ -19,6 +23,7 @@ from chat_ui.errors import (
     BusyError,
     InvalidRequestError,
     NotAllowedError,
+    StartupError,
 )
 from chat_ui.history.store import Store
 from chat_ui.models.quantization import precision as checked_precision
@@ -28,6 +33,8 @@ from chat_ui.service.replies import Job, Replies, ReplyOptions
 from chat_ui.service.reply import Reply
 from chat_ui.settings import Settings
 
+LOCK_FILE: Final = "in-use.lock"
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -36,6 +43,7 @@ class Backend:
     store: Store
     host: ModelHost
     replies: Replies
+    lock: FileLock
 
 
 class ChatService:
@@ -67,16 +75,17 @@ class ChatService:
     @property
     def _backend(self) -> Backend:
         with self._opening:
-            if self._is_closed:
-                raise BusyError("The server is ending.", "Try again when it is back.")
             if self._opened is None:
+                if self._is_closed:
+                    raise BusyError("The server is ending.", "Try again when it is back.")
                 host = ModelHost(find(self.settings.model), self.settings.precision, self._load)
                 built_in = find(BUILT_IN_ID)
                 host.known.setdefault(built_in.id, built_in)
+                lock = _lock(self.settings.data_dir)
                 store = Store.open(self.settings.data_dir)
                 store.interrupt_writing()
                 replies = Replies(self.settings, store, host)
-                self._opened = Backend(store, host, replies)
+                self._opened = Backend(store, host, replies, lock)
             return self._opened
 
     @property
@@ -203,7 +212,9 @@ class ChatService:
                     "There is no answer to write again.", "Send a message first."
                 )
             question_id = questions[-1].id
-            answer = self._store.add_answer(owner, conversation_id, question_id)
+            answer = self._store.add_answer(
+                owner, conversation_id, question_id, options.system_prompt
+            )
             return begin(Job(owner, question_id, options, sent_at), answer)
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
@@ -212,20 +223,31 @@ class ChatService:
         if reply is not None:
             reply.stop()
 
+    def stop_replies(self, deadline_s: float) -> None:
+        """Take no more messages, and store what was written so far; reading still works.
+
+        Args:
+            deadline_s: seconds after which it no longer waits.
+        """
+        with self._opening:
+            self._is_closed = True
+            opened = self._opened
+        if opened is not None:
+            opened.replies.close(deadline_s)
+
     def close(self, deadline_s: float = 4.0) -> None:
         """Store what was written so far, unload the model and close the store; any number of times.
 
         Args:
             deadline_s: seconds after which it no longer waits for replies and the model.
         """
-        with self._opening:
-            self._is_closed = True
-            opened = self._opened
+        ends_at = time.monotonic() + deadline_s
+        self.stop_replies(deadline_s)
+        opened = self._opened
         if opened is None:
             return
-        ends_at = time.monotonic() + deadline_s
-        opened.replies.close(deadline_s)
         opened.store.close()
+        opened.lock.release()
         # A model in a long forward pass can't be unloaded in time; the process ends anyway.
         unload = threading.Thread(target=opened.host.close, name="model-unload", daemon=True)
         unload.start()
@@ -256,3 +278,25 @@ class ChatService:
             options.system_prompt.encode("utf-8", "replace").decode(),
             replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
         )
+
+
+def _lock(data_dir: Path) -> FileLock:
+    """Hold the data folder: a second process would take the first one's answers for cut off.
+
+    Raises:
+        StartupError: another process holds it, or the folder can't be written.
+    """
+    lock = FileLock(data_dir / LOCK_FILE, mode=0o600, thread_local=False)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StartupError(
+            f"The data folder {data_dir} is used by another chat_ui.",
+            "Stop that one, or give another folder: --data-dir DIR.",
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {data_dir} can't be written.", "Give another one: --data-dir DIR."
+        ) from error
+    return lock

@@ -16,7 +16,7 @@ from typing import Literal
 
 from chat_ui.engine.protocol import Engine, LoadEngine
 from chat_ui.errors import BusyError, EngineStoppedError, ModelError, as_shown
-from chat_ui.models import memory
+from chat_ui.models import hub, memory
 from chat_ui.models.quantization import QUANTIZATIONS, Precision
 from chat_ui.models.spec import ModelSpec, find
 
@@ -180,6 +180,12 @@ class ModelHost:
 
     def _replace(self, spec: ModelSpec, precision: Precision) -> None:
         old = self._engine
+        try:
+            if spec.folder is None:  # nothing is unloaded for a model that can't be had
+                spec = replace(spec, folder=hub.download(spec.id))
+        except ModelError as error:
+            self._settle(old, as_shown(error))
+            return
         goes_first = old is not None and not self._fits_beside(spec, precision)
         if goes_first and old is not None:
             with self._changed:

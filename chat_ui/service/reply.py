@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from chat_ui.chat.messages import MessageState, Numbers
 from chat_ui.engine.protocol import Cancel, Delta, Event, Failed
@@ -24,6 +24,10 @@ Phase = Literal[
     "writing",
     "done",
 ]
+
+
+# Tokens that came in a burst say nothing about the pace.
+MIN_RATE_S: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ class Reply:
             if self._first_at is None and delta.tokens:
                 self._first_at, self._first_count = now, self._count
                 known["first_token_s"] = now - self._sent_at
-            elif self._first_at is not None and delta.tokens and now > self._first_at:
+            elif self._first_at is not None and now - self._first_at >= MIN_RATE_S:
                 # Decoding alone: the tokens after the first, over the time since the first.
                 rate = (self._count - self._first_count) / (now - self._first_at)
                 known["decode_tokens_per_s"] = rate

@@ -27,7 +27,7 @@ def owner_of(request: gr.Request | None) -> str:
 
 
 def page_of(request: gr.Request) -> tuple[str, str]:
-    """Which open page of which owner; the page's name for itself is no secret and no credential.
+    """Which open page of which owner. The page's name for itself is Gradio's session hash.
 
     Raises:
         NotAllowedError: the browser sent no session cookie.

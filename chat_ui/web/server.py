@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -73,16 +73,13 @@ def free_port(settings: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(demo: gr.Blocks, service: ChatService, port: int) -> int:
-    """Serve until Ctrl+C or SIGTERM, then store everything and end.
+def serve(demo: gr.Blocks, service: ChatService, port: int) -> NoReturn:
+    """Serve until Ctrl+C or SIGTERM, then store everything and end the process with code 0.
 
     Args:
         demo: the page.
         service: started already.
         port: a free one.
-
-    Returns:
-        The process's exit code.
     """
     ending = threading.Event()
     _on_signals(ending)
@@ -100,9 +97,14 @@ def serve(demo: gr.Blocks, service: ChatService, port: int) -> int:
         _say_share(public_url, password)
     ending.wait()
     _say("Storing what was written; ending.")
-    service.close(STORE_DEADLINE_S)
+    # Pages follow their answers to the end before their streams are cut, so the order matters.
+    service.stop_replies(STORE_DEADLINE_S)
     _close(demo)
-    return 0
+    service.close(0.1)
+    sys.stdout.flush()
+    # Not through the interpreter's own end, which waits for torch's threads: seconds where a model
+    # is in the middle of a batch.
+    os._exit(0)
 
 
 def _close(demo: gr.Blocks) -> None:

@@ -1,6 +1,7 @@
 """A conversation in a real browser: it grows, stops, survives, and is its owner's alone."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 
 import pytest
@@ -253,9 +254,30 @@ def test_an_answer_that_the_servers_end_cut_off_says_so(serve: Serve, page: Page
     open_chat(page, server.url)
     send(page, "count to 400 at 20")
     expect(answers(page).last).to_contain_text("w10")
+    started = time.monotonic()
     assert server.terminate() == 0
+    assert time.monotonic() - started < 5  # a promise, not a measurement
+    assert page.get_by_text("cancel scope").count() == 0  # what Gradio says of a stream cut off
     again = serve(again=server)
     page.goto(f"{again.url}/?c={conversation_id(page)}")
     expect(answers(page).last).to_contain_text("w10")
     expect(button(page, "Stop")).to_be_hidden()
     expect(page.get_by_text("The server ended while this was written").first).to_be_visible()
+
+
+def test_a_message_for_a_new_chat_that_is_not_there_yet_is_sent_when_it_is(
+    server: Server, page: Page
+) -> None:
+    open_chat(page, server.url)
+    send(page, "count to 400 at 20")
+    expect(answers(page).last).to_contain_text("w3")
+    # In one go: no answer of the server comes between.
+    page.evaluate("""() => {
+      document.getElementById('new-chat').click();
+      const box = document.querySelector('#message textarea');
+      box.value = 'quickly';
+      box.dispatchEvent(new Event('input', {bubbles: true}));
+      box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+    }""")
+    expect(questions(page)).to_have_text(["quickly"])
+    assert "You said: quickly" in wait_until_answered(page, 1)

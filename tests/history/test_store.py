@@ -69,12 +69,20 @@ def test_another_answer_is_a_sibling(store, owner):
     c = new(store, owner)
     question, first = ask(store, owner, c)
     store.update_answer(first.id, "One", "complete")
-    second = store.add_answer(owner, c, question.id, Numbers(seed=1))
+    second = store.add_answer(owner, c, question.id, numbers=Numbers(seed=1))
     stored = store.conversation(owner, c)
     assert stored.path() == (question, second)
     assert [m.content for m in stored.messages] == ["Hello", "One", ""]
     assert (second.state, second.numbers) == ("writing", Numbers(seed=1))
     assert (stored.title, stored.system_prompt) == ("Hello", "Be brief.")
+
+
+def test_another_answer_may_come_with_another_system_prompt(store, owner):
+    c = new(store, owner)
+    question, first = ask(store, owner, c)
+    store.update_answer(first.id, "One", "complete")
+    store.add_answer(owner, c, question.id, "Be long.")
+    assert store.conversation(owner, c).system_prompt == "Be long."
 
 
 def test_a_question_follows_an_answer_and_an_answer_a_question(store, owner):

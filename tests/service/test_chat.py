@@ -14,6 +14,7 @@ from chat_ui.errors import (
     HistoryError,
     InvalidRequestError,
     NotFoundError,
+    StartupError,
 )
 from chat_ui.service import ChatService, ReplyOptions
 from tests.service.conftest import ended, wait_until
@@ -290,3 +291,35 @@ def test_an_answer_that_can_not_be_stored_says_so_and_frees_the_conversation(
     monkeypatch.undo()
     again = ended(service.reply(ANNA, None, "once more", OPTIONS))
     assert again.snapshot().state == "complete"
+
+
+def test_regenerate_keeps_the_system_prompt_it_used(service: ChatService) -> None:
+    first = ended(service.reply(ANNA, None, "Hello", ReplyOptions("Be brief.")))
+    ended(service.regenerate(ANNA, first.conversation_id, ReplyOptions("Be long.")))
+    assert service.conversation(ANNA, first.conversation_id).system_prompt == "Be long."
+
+
+def test_a_data_folder_in_use_is_refused_and_free_again_after_the_end(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service()
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    with pytest.raises(StartupError, match="used by another chat_ui"):
+        make_service().start()
+    assert reply.snapshot().state == "writing"
+    service.close()
+    make_service().start()
+
+
+def test_who_still_reads_while_the_server_ends_sees_the_end(service: ChatService) -> None:
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    wait_until(lambda: bool(reply.snapshot().text))
+    service.stop_replies(20)
+    message = service.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert (message.state, message.content) == ("interrupted", reply.snapshot().text)
+
+
+def test_tokens_that_come_in_a_burst_say_nothing_of_the_pace(service: ChatService) -> None:
+    numbers = ended(service.reply(ANNA, None, "Hello", OPTIONS)).snapshot().numbers
+    assert numbers.completion_tokens == 3
+    assert numbers.decode_tokens_per_s is None

@@ -197,3 +197,21 @@ def test_a_folder_becomes_a_choice_once_it_is_loaded(service: ChatService, tmp_p
     labels = [label for label, _ in service.models()]
     assert labels[0].startswith("Pocket Guide (built in, ")
     assert labels[1].startswith("my-model (")
+
+
+def test_a_hub_model_that_can_not_be_had_unloads_nothing(
+    make_host: Callable[[bool], ModelHost],
+    loader: FakeLoader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(model_id: str) -> Path:
+        raise ModelNotFoundError("There is no such model.", "Check its name.")
+
+    monkeypatch.setattr("chat_ui.models.hub.download", refuse)
+    host = make_host(False)
+    host.start()
+    ready(host)
+    host.switch("nobody/nothing-here", "full")
+    wait_until(lambda: host.status.error is not None)
+    assert host.status.phase == "ready"
+    assert len(loader.loads) == 1
