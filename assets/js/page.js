@@ -231,7 +231,13 @@
     }
     if (now.kind === "unsent") giveBackUnsent();
     if (now.kind === "unsent" || now.kind === "refused") setSending(false);
-    if (now.kind === "opened" || now.kind === "absent") setOpening(false);
+    if (now.kind === "opened" || now.kind === "absent") {
+      if (page.expected !== page.conversation) {
+        page.isBusy = false; // that was the one before; the new one's status says it anew
+        setSending(false);
+      }
+      setOpening(false);
+    }
     showAlert(now.sentence);
     if (now.kind !== "opened") ui.pulse();
   }
