@@ -82,8 +82,12 @@ class ChatService:
                 built_in = find(BUILT_IN_ID)
                 host.known.setdefault(built_in.id, built_in)
                 lock = _lock(self.settings.data_dir)
-                store = Store.open(self.settings.data_dir)
-                store.interrupt_writing()
+                try:
+                    store = Store.open(self.settings.data_dir)
+                    store.interrupt_writing()
+                except Exception:
+                    lock.release()  # else the next try would blame another process
+                    raise
                 replies = Replies(self.settings, store, host)
                 self._opened = Backend(store, host, replies, lock)
             return self._opened

@@ -16,6 +16,7 @@ from chat_ui.errors import (
     NotFoundError,
     StartupError,
 )
+from chat_ui.history.store import Store
 from chat_ui.service import ChatService, ReplyOptions
 from tests.service.conftest import ended, wait_until
 
@@ -323,3 +324,17 @@ def test_tokens_that_come_in_a_burst_say_nothing_of_the_pace(service: ChatServic
     numbers = ended(service.reply(ANNA, None, "Hello", OPTIONS)).snapshot().numbers
     assert numbers.completion_tokens == 3
     assert numbers.decode_tokens_per_s is None
+
+
+def test_a_store_that_can_not_be_opened_does_not_keep_the_data_folder(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(data_dir: Path) -> Store:
+        raise StartupError("The database is newer than this program.", "Update the app.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "open", refuse)
+        for _ in range(2):
+            with pytest.raises(StartupError, match="newer than this program"):
+                service.start()
+    service.start()
