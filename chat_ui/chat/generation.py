@@ -26,6 +26,8 @@ class GenerationConfig:
         seed: the same seed, settings and prompt give the same answer (exactly so in float32); None
             draws one.
         stop: the answer ends before the first of these strings.
+        assisted: let a drafter propose tokens that the model then checks several at a time, while
+            nobody else's answer is being written. The answer's distribution is the same.
     """
 
     temperature: float = 0.7
@@ -36,6 +38,7 @@ class GenerationConfig:
     max_new_tokens: int = 512
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    assisted: bool = False
 
     def __post_init__(self) -> None:
         """Raises InvalidRequestError for a value of the wrong type or out of its range."""
@@ -48,6 +51,10 @@ class GenerationConfig:
         if self.seed is not None:
             _whole("Seed", self.seed, 0, MAX_SEED)
         _stop_strings(self.stop)
+        if not isinstance(self.assisted, bool):
+            raise InvalidRequestError(
+                "Assisted generation is either on or off.", "Set it in its panel."
+            )
 
 
 def _number(name: str, value: object, low: float, high: float, *, open_below: bool = False) -> None:

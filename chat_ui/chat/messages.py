@@ -46,6 +46,10 @@ class Numbers:
             the last.
         dropped_messages: how many of the oldest messages the model was not shown, for want of room.
         seed: the seed that repeats this answer with the same settings and model.
+        reused_tokens: of the prompt, those that a cache held already.
+        drafted_tokens: tokens that assisted generation proposed.
+        accepted_tokens: those of them that the model chose, too.
+        assisted_speedup: how many times as fast assisted generation was over the last answers.
     """
 
     model: str | None = None
@@ -56,6 +60,10 @@ class Numbers:
     decode_tokens_per_s: float | None = None
     dropped_messages: int = 0
     seed: int | None = None
+    reused_tokens: int | None = None
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    assisted_speedup: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from chat_ui.engine.loaded import LoadedModel
-from chat_ui.engine.protocol import Delta, Event, Failed, Finished, Request, Sink
+from chat_ui.engine.protocol import Delta, Event, Failed, Finished, Request, Sink, Started
 from chat_ui.engine.text import TextStream
 from chat_ui.errors import ChatUIError, EngineError
 
@@ -47,6 +47,10 @@ class Answer:
     def limit(self, tokens: int) -> None:
         """End it after this many tokens at most."""
         self._tokens_left = min(self._tokens_left, tokens)
+
+    def start(self, reused_tokens: int) -> None:
+        """The model begins with its prompt, of which a cache holds the first tokens."""
+        self._send(Started(reused_tokens))
 
     def take(self, token_id: int) -> bool:
         """Pass on a generated token; True once the answer has ended. Later tokens are ignored."""

@@ -62,8 +62,7 @@ def _best_s(candidates: Sequence[Sequence[torch.Tensor]], rows: int) -> list[flo
     """Seconds that each candidate's products with `rows` rows take, at best.
 
     The fastest of many, in turns: whatever else the machine does makes one slower, never faster,
-        and a
-    first call also sets up its kernels.
+    and a first call also sets up its kernels.
     """
     states = [
         [torch.ones(rows, weight.shape[1], dtype=weight.dtype) for weight in weights]

@@ -22,6 +22,7 @@ from chat_ui.engine.protocol import (
     Finished,
     Request,
     Sink,
+    Started,
 )
 from chat_ui.errors import ChatUIError, EngineError, EngineStoppedError, ModelError
 from chat_ui.models.quantization import Precision
@@ -139,6 +140,7 @@ class FakeEngine:
 
     def _say(self, request: Request, sink: Sink, cancelled: threading.Event) -> Event:
         script = self._answer(_newest_message(request.prompt_ids))
+        sink(Started(0))
         if script.hangs:
             cancelled.wait()
             return Finished("cancelled")

@@ -1,12 +1,14 @@
 """What every engine offers, and the stream of values that an answer is.
 
-    service --start(request, sink)--> engine's thread --Delta, Delta, ..., Finished | Failed--> sink
+    service --start(request, sink)--> engine's thread --Started, Delta, ..., Finished | Failed-->
+    sink
 
 The contract, which `tests/contract` checks for every engine:
 
 1. `start` returns at once; nothing of the model's work happens on the caller's thread.
-2. `sink` is called on the engine's thread, in order, and ends with exactly one `Finished` or
-   `Failed`, whatever happens: an exception in the model, a cancel, an unload. It must not block.
+2. `sink` is called on the engine's thread, in order: `Started` once, when the model begins with the
+   prompt, then the Deltas, and exactly one `Finished` or `Failed` at the end, whatever happens: an
+   exception in the model, a cancel, an unload. It must not block.
 3. The texts of the Deltas, joined, are the decoded answer: no special tokens, no half characters,
    nothing from a stop string on.
 4. What `start` returns cancels that request alone, within a token; from any thread, any number of
@@ -46,6 +48,10 @@ class EngineFacts:
         window_tokens: the context window: prompt and answer together.
         folds_system_prompt: the template has no system role, so the system prompt is put before the
             first user message.
+        drafter: what drafts tokens for assisted generation: "prompt lookup", the draft model's
+            label, or "" where this engine can't be assisted.
+        is_mixture: a mixture of experts, which assisted generation seldom helps: each drafted token
+            wants other experts' weights.
     """
 
     spec: ModelSpec
@@ -58,6 +64,8 @@ class EngineFacts:
     weight_bytes: int
     window_tokens: int
     folds_system_prompt: bool = False
+    drafter: str = ""
+    is_mixture: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +75,23 @@ class Request:
     Attributes:
         prompt_ids: the rendered prompt's token ids, at least one.
         config: how to sample; `config.seed` is a number: the service sees to it.
+        owner: whose; where requests wait, owners take turns. Only compared, never shown.
     """
 
     prompt_ids: Sequence[int]
     config: GenerationConfig
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The model begins with the prompt.
+
+    Attributes:
+        reused_tokens: the prompt's first tokens that need not be read: a cache holds them.
+    """
+
+    reused_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +110,20 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer ended: by itself or at a stop string, at its limit, or cancelled."""
+    """The answer ended: by itself or at a stop string, at its limit, or cancelled.
+
+    Attributes:
+        reason: how.
+        drafted_tokens: tokens that were drafted for it by assisted generation.
+        accepted_tokens: those of them that the model chose, too.
+        assisted_speedup: how many times as fast assisted generation was over the engine's last
+            answers as without; None where that was not measured.
+    """
 
     reason: Literal["stop", "length", "cancelled"]
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    assisted_speedup: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +133,7 @@ class Failed:
     error: ChatUIError
 
 
-Event = Delta | Finished | Failed
+Event = Started | Delta | Finished | Failed
 Sink = Callable[[Event], None]
 Cancel = Callable[[], None]
 

@@ -69,7 +69,6 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 return_dict=False,
                 sanitize_control_tokens=True,
-                # log it.
             )
         except Exception as error:
             # A template is a program of the model's author: it may raise anything.

@@ -1,8 +1,7 @@
 """Brings a model's files from the Hub to this machine, or finds them where they were brought.
 
 It takes only what loading reads: never a pickle, never code. A token is the Hub client's own
-    business
-(`hf auth login`, HF_TOKEN); none passes through here.
+business (`hf auth login`, HF_TOKEN); none passes through here.
 """
 
 import errno

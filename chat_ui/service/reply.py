@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from chat_ui.chat.messages import MessageState, Numbers
-from chat_ui.engine.protocol import Cancel, Delta, Event, Failed
+from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Started
 from chat_ui.errors import as_shown
 
 Phase = Literal[
@@ -117,16 +117,23 @@ class Reply:
         """Go on to a phase before writing, with what became known on the way."""
         with self._lock:
             if not self.ended.is_set():
-                known = replace(self._now.numbers, **numbers)  # type: ignore[arg-type]
-                self._change(phase=phase, numbers=known)
+                self._change(phase=phase)
+        self._learn(**numbers)
 
     def take(self, event: Event) -> None:
         """The engine's sink: called on its thread, never blocks."""
         if isinstance(event, Delta):
             self._grow(event)
+        elif isinstance(event, Started):
+            self.enter("reading", reused_tokens=event.reused_tokens)
         elif isinstance(event, Failed):
             self.fail(event.error)
         else:
+            self._learn(
+                drafted_tokens=event.drafted_tokens,
+                accepted_tokens=event.accepted_tokens,
+                assisted_speedup=event.assisted_speedup,
+            )
             states: dict[str, MessageState] = {"stop": "complete", "length": "length"}
             self._end(states.get(event.reason, "stopped"))
 
@@ -155,6 +162,12 @@ class Reply:
         """Seconds since the last page stopped following; 0 while one does."""
         with self._lock:
             return 0.0 if self._followers else time.monotonic() - self._left_at
+
+    def _learn(self, **numbers: object) -> None:
+        with self._lock:
+            if not self.ended.is_set() and numbers:
+                known = replace(self._now.numbers, **numbers)  # type: ignore[arg-type]
+                self._change(numbers=known)
 
     def _grow(self, delta: Delta) -> None:
         with self._lock:

@@ -46,7 +46,7 @@ class Reader:
 
     @property
     def ends(self) -> list[Finished | Failed]:
-        return [event for event in self.events if not isinstance(event, Delta)]
+        return [event for event in self.events if isinstance(event, Finished | Failed)]
 
     @property
     def text(self) -> str:

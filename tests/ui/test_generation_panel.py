@@ -13,7 +13,7 @@ from chat_ui.ui.panels import generation
 NAMES = [setting.name for setting in generation.SETTINGS]
 DEFAULTS = {
     "temperature": 0.7, "top_p": 0.95, "max_new_tokens": 512, "top_k": 0, "min_p": 0,
-    "repetition_penalty": 1, "seed": None, "stop": None,
+    "repetition_penalty": 1, "seed": None, "stop": None, "assisted": False,
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ WRONG: dict[str, list[Any]] = {
     "max_new_tokens": [0, 12.5, 10**9, None, "512"],
     "seed": ["abc", -1, 2**40, "٣", 1.5, [], "9" * 30],
     "stop": ["x" * 101, "a\n" * 9, 5, ["a"]],
+    "assisted": ["yes", 1, None],
 }
 
 

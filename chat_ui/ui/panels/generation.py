@@ -104,6 +104,16 @@ SETTINGS: Final = (
         ),
         _lines,
     ),
+    Setting(
+        "assisted",
+        lambda: gr.Checkbox(
+            DEFAULT.assisted,
+            label="Assisted generation",
+            info="Drafts tokens that the model checks together, while it answers nobody else.",
+            elem_id="set-assisted-generation",
+        ),
+        _same,
+    ),
 )
 
 
