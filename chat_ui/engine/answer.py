@@ -6,16 +6,21 @@ What runs the model, and when, is not its business.
 
 import logging
 import threading
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
+from chat_ui.engine.assist import Assistance
 from chat_ui.engine.loaded import LoadedModel
 from chat_ui.engine.protocol import Delta, Event, Failed, Finished, Request, Sink, Started
 from chat_ui.engine.text import TextStream
 from chat_ui.errors import ChatUIError, EngineError
+from chat_ui.models.quantization import Precision
 
 logger = logging.getLogger(__name__)
+
+# torch's CPU allocator; MPS and CUDA's runtime; CUDA's matrix products.
+_OUT_OF_MEMORY: Final = ("can't allocate memory", "out of memory", "alloc_failed")
 
 
 class Answer:
@@ -24,14 +29,17 @@ class Answer:
     Attributes:
         request: what was asked for.
         ended: its last event was sent.
+        assistance: what drafts tokens for it, if anything does.
     """
 
     def __init__(self, request: Request, sink: Sink, loaded: LoadedModel) -> None:
         self.request = request
         self.ended = False
+        self.assistance: Assistance | None = None
         self._sink = sink
         self._text = TextStream(loaded.tokenizer, request.config.stop)
         self._eos_token_ids = loaded.eos_token_ids
+        self._precision = loaded.facts.precision
         self._tokens_left = request.config.max_new_tokens
         self._cancelled = threading.Event()
 
@@ -59,6 +67,8 @@ class Answer:
         if self.cancelled:
             self.finish("cancelled")
             return True
+        if self.assistance is not None:
+            self.assistance.push(token_id)
         is_end = token_id in self._eos_token_ids
         self._tokens_left -= 1
         self._send(Delta("" if is_end else self._text.push(token_id), 1))
@@ -70,11 +80,16 @@ class Answer:
 
     def finish(self, reason: Literal["stop", "length", "cancelled"]) -> None:
         """End it well, unless it has ended."""
-        self._end(Finished(reason))
+        drafts = self.assistance
+        if drafts is None:
+            self._end(Finished(reason))
+        else:
+            counts = drafts.drafted_tokens, drafts.accepted_tokens
+            self._end(Finished(reason, *counts, drafts.speedup))
 
     def fail(self, error: BaseException) -> None:
         """End it with a sentence about `error`, unless it has ended."""
-        self._end(Failed(_as_sentence(error)))
+        self._end(Failed(_as_sentence(error, self._precision)))
 
     def _end(self, event: Finished | Failed) -> None:
         if self.ended:
@@ -96,16 +111,27 @@ class Answer:
             self.ended = True
 
 
-def _as_sentence(error: BaseException) -> ChatUIError:
+def _as_sentence(error: BaseException, precision: Precision) -> ChatUIError:
     if isinstance(error, ChatUIError):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         logger.error("Out of memory while answering: %s", error)
+        lever = (
+            "choose a smaller model" if precision == "4bit" else "choose 4-bit or a smaller model"
+        )
         return EngineError(
             "The memory is full: the model had no room left for this answer.",
-            "Start a new chat or lower Max new tokens; a smaller model also leaves more room.",
+            f"Shorten the context (a new chat, a lower Max new tokens), or {lever}.",
         )
     logger.error("An answer failed.", exc_info=error)
     return EngineError(
         "The model failed while it answered.", "Press Regenerate; the server's log has the details."
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on a CPU and on Apple's GPU only the words of the error say so."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in words for sign in _OUT_OF_MEMORY)

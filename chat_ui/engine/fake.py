@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
@@ -31,6 +32,9 @@ from chat_ui.models.spec import ModelSpec
 _TOKEN = re.compile(r"\s*\S+|\s+")
 _TURN_END = "\x1e"
 
+# What it says that it takes.
+WEIGHT_BYTES: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -43,6 +47,8 @@ class Script:
         fails_at: the token, counted from 0, instead of which it fails; None for never.
         error: how it fails.
         hangs: it never says anything, until it is cancelled or closed.
+        reused_tokens: of the prompt, those that it says it need not read.
+        end: what it says at the end of the whole text.
     """
 
     text: str = "Hello from the fake engine."
@@ -53,6 +59,8 @@ class Script:
         default_factory=lambda: EngineError("The fake engine failed.", "Try again.")
     )
     hangs: bool = False
+    reused_tokens: int = 0
+    end: Finished = field(default_factory=lambda: Finished("stop"))
 
 
 Answer = Callable[[str], Script]
@@ -71,6 +79,7 @@ class FakeEngine:
         precision: in which precision.
         answer: gives the script for the newest user message's text.
         window_tokens: the context window, in bytes of the messages.
+        drafter: what it says drafts for it.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class FakeEngine:
         precision: Precision = "full",
         answer: Answer = echo,
         window_tokens: int = 100_000,
+        drafter: str = "prompt lookup",
     ) -> None:
         self._answer = answer
         self._lock = threading.Lock()
@@ -93,9 +103,15 @@ class FakeEngine:
             device="cpu",
             kind="fake",
             parameters=0,
-            weight_bytes=0,
+            weight_bytes=WEIGHT_BYTES,
             window_tokens=window_tokens,
+            drafter=drafter,
         )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was unloaded."""
+        return self._closed.is_set()
 
     def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
         """The UTF-8 bytes of the messages, each ended by a record separator."""
@@ -140,7 +156,7 @@ class FakeEngine:
 
     def _say(self, request: Request, sink: Sink, cancelled: threading.Event) -> Event:
         script = self._answer(_newest_message(request.prompt_ids))
-        sink(Started(0))
+        sink(Started(script.reused_tokens))
         if script.hangs:
             cancelled.wait()
             return Finished("cancelled")
@@ -155,7 +171,7 @@ class FakeEngine:
             if cancelled.wait(max(0.0, due - time.monotonic())):
                 return Finished("cancelled")
             sink(Delta(token, 1))
-        return Finished("stop")
+        return script.end
 
 
 class FakeLoader:
@@ -163,19 +179,25 @@ class FakeLoader:
 
     Attributes:
         loads: what was loaded, in order.
+        drafts: the draft models that were asked for with them, by id.
+        engines: what came of it.
         fails: precisions and model ids whose loading fails.
         gate: loading waits for this event; set from the start.
     """
 
     def __init__(self, answer: Answer = echo, window_tokens: int = 100_000) -> None:
         self.loads: list[tuple[str, Precision]] = []
+        self.drafts: list[str | None] = []
+        self.engines: list[FakeEngine] = []
         self.fails: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
         self._answer = answer
         self._window_tokens = window_tokens
 
-    def __call__(self, spec: ModelSpec, precision: Precision) -> FakeEngine:
+    def __call__(
+        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+    ) -> FakeEngine:
         """A fake engine.
 
         Raises:
@@ -183,9 +205,13 @@ class FakeLoader:
         """
         self.gate.wait()
         self.loads.append((spec.id, precision))
+        self.drafts.append(draft.id if draft else None)
         if {spec.id, precision} & self.fails:
             raise ModelError("The fake model can't be loaded.", "Choose another.")
-        return FakeEngine(spec, precision, self._answer, self._window_tokens)
+        drafter = draft.label if draft else "prompt lookup"
+        engine = FakeEngine(spec, precision, self._answer, self._window_tokens, drafter)
+        self.engines.append(engine)
+        return engine
 
 
 def _newest_message(prompt_ids: Sequence[int]) -> str:

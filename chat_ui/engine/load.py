@@ -19,7 +19,10 @@ from typing import Any, Final
 
 import torch
 
+from chat_ui.engine import native
+from chat_ui.engine.assist import is_mixture
 from chat_ui.engine.batched import BatchedEngine, NotBatchable
+from chat_ui.engine.draft import DraftModel, same_tokens
 from chat_ui.engine.dtype import float32_speedup
 from chat_ui.engine.load_errors import as_model_error
 from chat_ui.engine.loaded import LoadedModel, give_back_memory, release, run_on_own_thread
@@ -50,13 +53,19 @@ Speedup = Callable[[Any], float]
 
 
 def load_engine(
-    spec: ModelSpec, precision: Precision, *, speedup: Speedup = float32_speedup
+    spec: ModelSpec,
+    precision: Precision,
+    *,
+    draft: ModelSpec | None = None,
+    speedup: Speedup = float32_speedup,
 ) -> Engine:
     """Load and probe a model; see `protocol.LoadEngine`.
 
     Args:
         spec: which model.
         precision: full, 8bit or 4bit.
+        draft: see `protocol.LoadEngine`. One that can't be used is passed over: the facts name what
+            drafts.
         speedup: measures how many times as fast the model is in float32, on a CPU.
 
     Raises:
@@ -64,13 +73,33 @@ def load_engine(
     """
     loaded = load_model(spec, precision, speedup=speedup)
     try:
-        return BatchedEngine(loaded)
-    except NotBatchable as reason:
-        log.info("%s runs one answer at a time: %s", spec.id, reason)
+        drafter = _load_draft(draft, loaded, speedup) if draft is not None else None
+        try:
+            return BatchedEngine(loaded, drafter)
+        except BaseException as reason:
+            if drafter is not None:
+                run_on_own_thread(drafter.release)
+            if not isinstance(reason, NotBatchable):
+                raise
+            log.info("%s runs in the plain loop: %s", spec.id, reason)
         return SingleEngine(loaded)
     except Exception as error:
         run_on_own_thread(lambda: release(loaded))
         raise as_model_error(error, spec, precision) from error
+
+
+def _load_draft(spec: ModelSpec, loaded: LoadedModel, speedup: Speedup) -> DraftModel | None:
+    """The draft model; None, with a line in the log, where it can't be used."""
+    try:
+        small = load_model(spec, "full", speedup=speedup)
+    except ModelError as error:
+        log.warning("%s drafts nothing: %s", spec.id, error.sentence)
+        return None
+    if not same_tokens(small.tokenizer, loaded.tokenizer):
+        log.warning("%s drafts nothing: its tokenizer is another one.", spec.id)
+        run_on_own_thread(lambda: release(small))
+        return None
+    return DraftModel(small, loaded.model.config.get_text_config(decoder=True).vocab_size)
 
 
 def load_model(
@@ -110,6 +139,11 @@ def _refuse(found: Checkpoint, precision: Precision) -> None:
             "This model's files are quantized already.", "Choose Full: it loads them as they are."
         )
     kind = memory.device_kind()
+    if kind != "cpu" and QUANTIZATIONS[precision].is_for_cpu:
+        raise ModelError(
+            f"{QUANTIZATIONS[precision].label} is for a CPU; this machine has a GPU.",
+            "Choose 8-bit or 4-bit.",
+        )
     needed, free = memory.needed_bytes(found, precision, kind), memory.free_bytes(kind)
     if needed > free:
         log.warning("Refused to load %s: needs %d bytes, free %d", found.folder, needed, free)
@@ -130,7 +164,7 @@ def _load(
     tokenizer = _load_tokenizer(found)
     template = ChatTemplate(tokenizer)
     model = _load_weights(found, config, precision)
-    reason = _convert_where_faster(model, speedup) if precision == "full" else ""
+    reason = _prepared(model, precision, speedup)
     eos = _eos_token_ids(model, tokenizer, template)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos[0]
     # How to sample is each request's own affair: nothing of the model's defaults may mix in.
@@ -154,6 +188,7 @@ def _load(
             weight_bytes=_weight_bytes(model),
             window_tokens=_window_tokens(model.config, tokenizer),
             folds_system_prompt=template.folds_system_prompt,
+            is_mixture=is_mixture(model.config),
         ),
     )
 
@@ -195,7 +230,7 @@ def _load_weights(found: Checkpoint, config: Any, precision: Precision) -> Any:
     placed = {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}
     if device == "cuda" and placed & {"cpu", "disk"}:
         raise torch.OutOfMemoryError("parts of the model were placed outside the GPU")
-    if precision != "full":
+    if method.config:
         _verify_quantized(model, precision)
     return model
 
@@ -203,17 +238,14 @@ def _load_weights(found: Checkpoint, config: Any, precision: Precision) -> Any:
 def _verify_quantized(model: Any, precision: Precision) -> None:
     """Raises ModelError where the weights are not what was asked for, or hardly any of them are.
 
-    bitsandbytes replaces Linear layers and nothing else; experts that transformers holds as one
-    large tensor stay as they were, without a word.
+    Linear layers are replaced and nothing else; experts that transformers holds as one large tensor
+    stay as they were, without a word.
     """
-    import bitsandbytes
-
     method = QUANTIZATIONS[precision]
-    linear = getattr(bitsandbytes.nn, method.linear)
     embeddings = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     quantized = plain = 0
     for module in model.modules():
-        if isinstance(module, linear):
+        if type(module).__name__ == method.linear:
             quantized += module.in_features * module.out_features
         elif id(module) not in embeddings:
             plain += sum(p.numel() for p in module.parameters(recurse=False) if p.dim() > 1)
@@ -223,6 +255,24 @@ def _verify_quantized(model: Any, precision: Precision) -> None:
             f"{method.label} reaches only {share:.0%} of this model's layers.",
             "Choose Full or another model.",
         )
+
+
+def _prepared(model: Any, precision: Precision, speedup: Speedup) -> str:
+    """Make a model on a CPU as fast as it can be; why its dtype is not its own, or ""."""
+    if model.device.type != "cpu":
+        return ""
+    if precision == "8bit-cpu":
+        if model.dtype == torch.float16:  # which the kernels do not know
+            model.to(torch.bfloat16)
+        native.quantize_linears(model)
+        _verify_quantized(model, precision)
+        return ""
+    if native.accelerate(model) or precision != "full":
+        return ""
+    reason = _convert_where_faster(model, speedup)
+    if reason:
+        native.accelerate(model)
+    return reason
 
 
 def _convert_where_faster(model: Any, speedup: Speedup) -> str:

@@ -4,101 +4,46 @@ here.
 What is touched, and not documented as a door (transformers is pinned; tests/contract guards it):
 `logit_processor` and `output_router` of a manager, replaced or extended before it runs; its
 attention, set after it was checked; `_run_generation_loop`, called on our own thread;
-`_generation_loop_body` and `_handle_critical_error`, which are overridden; the scheduler's
-`block_new_requests`.
+`_generation_loop_body`, `_create_batch_processor` and `_handle_critical_error`, which are
+overridden. What its parts decide otherwise is in `paged_cache.py` and `paged_inputs.py`, how large
+the cache is in `sizing.py`, and a step that checks drafted tokens in `verify.py`.
 
 This module does not know requests of ours, text or sinks.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from math import ceil, inf
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from math import inf
 from typing import Any, Final
 
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
-from transformers.generation.continuous_batching import cache_allocators
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessor,
 )
 from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
+    ContinuousBatchProcessor,
     OutputRouter,
 )
-from transformers.generation.continuous_batching.requests import GenerationOutput
-from transformers.generation.continuous_batching.utils import (
-    find_head_dim,
-    find_num_key_value_heads,
+from transformers.generation.continuous_batching.initialization import (
+    update_cb_config_after_cache_creation,
 )
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState
 
-from chat_ui.engine import ragged
-from chat_ui.models import memory
+from chat_ui.engine import ragged, verify
+from chat_ui.engine.paged_cache import Cache, Scheduler
+from chat_ui.engine.paged_inputs import Inputs
+from chat_ui.engine.sizing import MAX_ROWS, PAGE_TOKENS, CacheSize
 
 # It has a handler of its own, warns of what is meant so, and prints the traceback of every death of
 # its loop, which `serve` hands to us anyway.
 logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)
 
-# Small pages waste less at a conversation's end and reuse more of it. Pages of 16, 32, 64 and 256
-# tokens took the same time.
-PAGE_TOKENS: Final = 32
-# Answers that grow at the same time; others wait. The library reserves memory for this many rows of
-# logits: its default of 1,024 takes 1 GB for Gemma 3's vocabulary, and made it refuse the model.
-MAX_ROWS: Final = 32
-# A prompt is read in parts of this many tokens. While one is read, nobody else's answer grows, and
-# no cancel is heard. CPU seconds for a prompt of 1,000 tokens (10 layers of 576, one thread) in
-# parts of 64, 128, 256, 512 and 1,024: 2.0, 1.6, 1.4, 1.3, 1.5.
-CPU_PART_TOKENS: Final = 256
-GPU_PART_TOKENS: Final = 1024
 # Steps of 0.1 s in which requests are open and none is worked on, before the loop is given up.
 STALLED_STEPS: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class CacheSize:
-    """How large the key-value cache is made.
-
-    Attributes:
-        window_tokens: what one conversation may hold: the model's own window where memory allows
-            it.
-        cache_tokens: what all conversations may hold together.
-        part_tokens: how much of a prompt is read at a time.
-    """
-
-    window_tokens: int
-    cache_tokens: int
-    part_tokens: int
-
-
-def cache_size(model: Any, window_tokens: int, free_bytes: int | None = None) -> CacheSize:
-    """Room for four full windows, in a quarter of the free memory at most.
-
-    Where a quarter does not hold one window, the window becomes what it holds. Above the four
-    windows of a small model stand eight parts of a prompt: the scheduler reads no new prompt while
-    less than 15 % of the cache is free, and an eighth is less than that.
-
-    Args:
-        model: a transformers model, on its device.
-        window_tokens: the model's context window.
-        free_bytes: of the device's memory; None asks it.
-    """
-    part = CPU_PART_TOKENS if model.device.type == "cpu" else GPU_PART_TOKENS
-    config = model.config.get_text_config()
-    page_bytes = cache_allocators.FullAttentionCacheAllocator.get_bytes_per_page(
-        find_num_key_value_heads(config), find_head_dim(config), model.dtype, PAGE_TOKENS
-    )
-    free = _free_bytes(model.device) if free_bytes is None else free_bytes
-    affordable = free // 4 // (page_bytes * config.num_hidden_layers) * PAGE_TOKENS
-    tokens = min(max(4 * window_tokens, 8 * part), max(affordable, 8 * PAGE_TOKENS))
-    return CacheSize(min(window_tokens, tokens), tokens, min(part, tokens))
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return memory.free_bytes("cpu")
 
 
 @contextmanager
@@ -122,12 +67,16 @@ class Loop(ContinuousBatchingManager):
     Args:
         model: a transformers model.
         size: of its cache.
+        begin: given a request's id and how many tokens of its prompt the cache held, once, when its
+            first tokens are scheduled.
         choose: given a request's id and its scores, float32, shape (vocabulary,); returns the next
             token, or None where nobody wants it. Must not raise: it would end every request.
         deliver: given the state of a request after each of its tokens, and when it failed.
         before_step: called before each step; the loop ends when it returns False. May block while
             nothing is open, which costs no time at all; the library's own waiting wakes ten times a
             second.
+        drafts: around each step of a request that has the loop for itself: given its id and how
+            many tokens may be drafted for it, gives the drafts, which may be none.
     """
 
     def __init__(
@@ -135,9 +84,11 @@ class Loop(ContinuousBatchingManager):
         model: Any,
         size: CacheSize,
         *,
+        begin: Callable[[str, int], None],
         choose: Callable[[str, torch.Tensor], int | None],
         deliver: Callable[[GenerationOutput], None],
         before_step: Callable[[], bool],
+        drafts: Callable[[str, int], AbstractContextManager[Sequence[int]]],
     ) -> None:
         super().__init__(
             model=model,
@@ -148,7 +99,13 @@ class Loop(ContinuousBatchingManager):
         if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
             model.set_attn_implementation(ragged.NAME)
         self.current_batch = 0
+        self._size = size
+        self._begin = begin
         self._before_step = before_step
+        self._choose = choose
+        self._drafts = drafts
+        self._in_step = False
+        self._dropped: list[tuple[str, bool]] = []  # within a step
         self._last_batch = -1
         self._stalled_steps = 0
         self._error: Exception | None = None
@@ -177,13 +134,103 @@ class Loop(ContinuousBatchingManager):
             self.stop(block=False)  # frees the cache
         return self._error
 
-    def cancel_request(self, request_id: str) -> None:
-        """Forget a request, on the loop's own thread; unknown ids are no error."""
-        super().cancel_request(request_id)
-        # When the cache is full, the scheduler sends a request back to the queue and lets none in
-        # until another one finishes. One that is cancelled instead would leave the bar down.
-        if self.batch_processor is not None:
-            self.batch_processor.scheduler.block_new_requests = False
+    def submit(self, request_id: str, prompt_ids: list[int], max_new_tokens: int) -> None:
+        """Let a request in, on the loop's own thread between two steps."""
+        # It need not know the tokens that end an answer: whoever is delivered to drops it then.
+        self._parts[1].add_new_request(
+            RequestState(request_id, prompt_ids, streaming=True, max_new_tokens=max_new_tokens)
+        )
+
+    def has_room(self, prompt_ids: list[int]) -> bool:
+        """Whether a request may come in now; always where there is no other.
+
+        Its prompt has to fit beside what the others still have to read, and a page more for each of
+        them to grow by. Those who begin do so a part of a prompt at a time, so that whose turn it
+        is can still change for the rest.
+        """
+        cache, scheduler = self._parts
+        others = [*scheduler.active_requests.values(), *scheduler.waiting_requests.values()]
+        if not others:
+            return True
+        if len(others) >= self.continuous_batching_config.max_requests_per_batch:
+            return False
+        unread = sum(len(state.initial_tokens) for state in scheduler.not_begun.values())
+        return unread < self._size.part_tokens and cache.has_room(others, prompt_ids)
+
+    def drop(self, request_id: str, *, is_sound: bool) -> None:
+        """Forget a request, on the loop's own thread; unknown ids are no error.
+
+        Its memory is free at once, or at the end of the step that is going on.
+
+        Args:
+            request_id: as it was submitted.
+            is_sound: others may use again what was computed for it.
+        """
+        self._dropped.append((request_id, is_sound))
+        if not self._in_step:
+            self._forget_dropped()
+
+    def _forget_dropped(self) -> None:
+        if self.batch_processor is None:
+            return
+        cache, scheduler = self._parts
+        for request_id, is_sound in self._dropped:
+            if not is_sound:
+                cache.discard_blocks(request_id)
+            scheduler.forget(request_id)
+        self._dropped.clear()
+
+    @property
+    def _parts(self) -> tuple[Cache, Scheduler]:
+        if self.batch_processor is None:
+            raise RuntimeError("the batching loop is not running")
+        cache, scheduler = self.batch_processor.cache, self.batch_processor.scheduler
+        return cache, scheduler
+
+    def _create_batch_processor(self) -> ContinuousBatchProcessor:
+        """As the library's own, with our cache and scheduler, and on a CPU our inputs."""
+        model, config = self.model, self.continuous_batching_config
+        cache = Cache(
+            config=model.config.get_text_config(),
+            continuous_batching_config=config,
+            device=model.device,
+            distributed_helper=self.distributed_helper,
+            dtype=model.dtype,
+            model_supports_logits_to_keep=model._supports_logits_to_keep(),
+        )
+        update_cb_config_after_cache_creation(config, cache.num_blocks, cache.max_batch_tokens)
+        # Reading and writing the cache within a kernel: no sliding window has that.
+        if not all(each.supports_block_table for each in cache.cache_allocators.values()):
+            config.max_blocks_per_request = 0
+        processor = ContinuousBatchProcessor(
+            cache=cache,
+            config=model.config.get_text_config(),
+            generation_config=self.generation_config,
+            continuous_batching_config=config,
+            logit_processor=self.logit_processor,
+            input_queue=self.input_queue,
+            cancel_queue=self.cancel_queue,
+            output_router=self.output_router,
+            background_thread_status=self.background_thread_status,
+            model_device=model.device,
+            model_dtype=model.dtype,
+            scheduler=Scheduler(cache, config.max_requests_per_batch, self._begin),
+            distributed_helper=self.distributed_helper,
+        )
+        if model.config._attn_implementation == ragged.NAME:
+            inputs = Inputs(
+                cache,
+                model.config.get_text_config(),
+                config,
+                model.device,
+                model.dtype,
+                self.logit_processor,
+            )
+            processor.inputs_and_outputs = processor.model_runner.inputs_and_outputs = inputs
+            # The library's bound is the size of a tensor that ours does not have. Rows that share a
+            # prefix read more than the cache holds; those beyond the bound would wait.
+            cache.max_tokens_read = MAX_ROWS * max(cache.max_tokens_read, self._size.window_tokens)
+        return processor
 
     def _handle_critical_error(self, error: Exception, batch_processor: Any) -> None:
         # The library's own would hand every request's failure to `deliver`, as text.
@@ -199,15 +246,32 @@ class Loop(ContinuousBatchingManager):
         if self._stalled_steps > STALLED_STEPS and scheduler.has_pending_requests():
             raise RuntimeError("the scheduler works on none of the open requests")
         self._last_batch = self.current_batch
-        return bool(super()._generation_loop_body(batch_processor, bootstrapping))
+        self._in_step = True
+        try:
+            return self._step(batch_processor, bootstrapping)
+        finally:
+            self._in_step = False
+            self._forget_dropped()
+
+    def _step(self, batch_processor: Any, bootstrapping: bool) -> bool:
+        alone = verify.alone(self)
+        if alone is None:
+            return bool(super()._generation_loop_body(batch_processor, bootstrapping))
+        with self._drafts(alone.request_id, verify.room_tokens(self, alone)) as drafts:
+            if not drafts:
+                return bool(super()._generation_loop_body(batch_processor, bootstrapping))
+            verify.step(self, alone, drafts, self._choose)
+        self.current_batch += 1
+        return True
 
 
 def _library_config(size: CacheSize) -> ContinuousBatchingConfig:
     return ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,
-        # One more, for a model with two kinds of attention: each rounds its share up.
-        num_blocks=ceil(size.cache_tokens / PAGE_TOKENS) + 1,
+        num_blocks=size.blocks,
         max_batch_tokens=size.part_tokens,
+        # `sizing` has asked what is free; the library knows only how much there is.
+        max_memory_percent=1.0,
         max_requests_per_batch=min(MAX_ROWS, size.part_tokens),
         allow_block_sharing=True,
         # Our sampler is Python, which is not run when a recorded graph is replayed.

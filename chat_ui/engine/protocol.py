@@ -44,7 +44,7 @@ class EngineFacts:
         device: such as "cpu" or "cuda:0".
         kind: the engine's name: "batched", "single" or "fake".
         parameters: of the whole model.
-        weight_bytes: what the loaded weights take.
+        weight_bytes: what the loaded weights take, with those of the draft model.
         window_tokens: the context window: prompt and answer together.
         folds_system_prompt: the template has no system role, so the system prompt is put before the
             first user message.
@@ -168,8 +168,16 @@ class Engine(Protocol):
 class LoadEngine(Protocol):
     """Loads a model: `engine/load.py` for real ones, `engine/fake.py` for tests."""
 
-    def __call__(self, spec: ModelSpec, precision: Precision) -> Engine:
+    def __call__(
+        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+    ) -> Engine:
         """Load and probe a model; blocks, for minutes perhaps.
+
+        Args:
+            spec: which model.
+            precision: in which precision.
+            draft: a smaller model with the same tokenizer that drafts for assisted generation;
+                None leaves that to prompt lookup.
 
         Raises:
             ModelError: it can't be loaded, with the reason and a next step.

@@ -6,7 +6,7 @@ Not a forecast for a person to read, and nothing about the cache that a conversa
 from pathlib import Path
 from typing import Final, Literal
 
-from chat_ui.errors import ChatUIError
+from chat_ui.errors import ChatUIError, ModelError
 from chat_ui.models import checkpoint
 from chat_ui.models.checkpoint import Checkpoint
 from chat_ui.models.quantization import QUANTIZATIONS, Precision
@@ -19,8 +19,13 @@ _BASE_BYTES: Final = 200 * 2**20
 
 # Peak while loading on a CPU, as a share of the checkpoint's bytes. Measured with 218M parameters
 # in bfloat16: full 1.0 (its pages are the file's own), 8-bit 1.9, 4-bit 1.7, for bitsandbytes
-# repacks.
-_CPU_PEAK: Final[dict[Precision, float]] = {"full": 1.1, "8bit": 2.0, "4bit": 1.8}
+# repacks. One that is not named here is taken for as dear as the dearest.
+_CPU_PEAK: Final[dict[str, float]] = {"full": 1.1, "8bit": 2.0, "4bit": 1.8}
+
+# A model may stay beside a new one only where that leaves the new one as much again as it needs:
+# an engine takes a share of what is free for its conversations, and where that is little, its
+# context window becomes smaller.
+_ROOM_FACTOR: Final = 2
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -29,7 +34,8 @@ def needed_bytes(found: Checkpoint, precision: Precision, kind: DeviceKind) -> i
     """Bytes that loading needs at its peak, in the memory of the device that runs the model."""
     per_parameter = QUANTIZATIONS[precision].bytes_per_parameter
     if per_parameter is None or kind != "cuda":
-        return int(found.weight_bytes * _CPU_PEAK[precision]) + _BASE_BYTES
+        peak = _CPU_PEAK.get(precision, max(_CPU_PEAK.values()))
+        return int(found.weight_bytes * peak) + _BASE_BYTES
     # A GPU quantizes one layer after the other. A quarter more: the embeddings stay as they are.
     return int(found.parameters * per_parameter * 1.25) + _BASE_BYTES
 
@@ -54,19 +60,58 @@ def device_kind() -> DeviceKind:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def fits_beside(spec: ModelSpec, precision: Precision) -> bool:
-    """Whether a model can be loaded while the present one stays; False where its size is not known.
+def fits_beside(
+    spec: ModelSpec,
+    precision: Precision,
+    draft: ModelSpec | None = None,
+    *,
+    resident_bytes: int = 0,
+    budget_bytes: int | None = None,
+) -> bool:
+    """Whether a model can be loaded while others stay; False where its size is not known.
 
     Call it on a thread that ends.
+
+    Args:
+        spec: which model.
+        precision: its precision.
+        draft: a model that is loaded with it, in full precision.
+        resident_bytes: what the weights of the others take.
+        budget_bytes: what all together may take; None for what is free.
+
+    Raises:
+        ModelError: it alone takes more than the budget.
     """
     if spec.folder is None:
         return False
+    kind = device_kind()
     try:
-        found = checkpoint.read(spec.folder)
+        needed = needed_bytes(checkpoint.read(spec.folder), precision, kind)
+        if draft is not None and draft.folder is not None:
+            needed += needed_bytes(checkpoint.read(draft.folder), "full", kind)
     except ChatUIError:
         return True  # it can't be loaded at all, and nothing should be unloaded for it
-    kind = device_kind()
-    return needed_bytes(found, precision, kind) < free_bytes(kind)
+    if budget_bytes is not None and needed > budget_bytes:
+        raise ModelError(
+            f"Loading this model takes about {needed / 1e9:.1f} GB of memory; models may take "
+            f"{budget_bytes / 1e9:.1f} GB here.",
+            "Choose a smaller model or precision, or start with a larger --model-memory.",
+        )
+    if budget_bytes is not None and resident_bytes + needed > budget_bytes:
+        return False
+    room = free_bytes(kind) - (_own_file_bytes() if kind != "cuda" else 0)
+    return needed * _ROOM_FACTOR < room
+
+
+def _own_file_bytes() -> int:
+    """Bytes of files that this process has mapped and read, such as unconverted weights.
+
+    They count as free, as their pages can be had back; a model that is to stay reads them for every
+    token. Source: Linux, proc(5), /proc/pid/statm; other systems don't tell.
+    """
+    import psutil
+
+    return int(getattr(psutil.Process().memory_info(), "shared", 0))
 
 
 def _container_rooms() -> list[int]:

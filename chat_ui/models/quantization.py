@@ -1,7 +1,7 @@
 """The precisions a model can be loaded in. One entry here is all that a new one needs.
 
-It says what to ask of bitsandbytes; whether it was done is checked after loading
-(`engine/load.py`).
+It says what to ask of bitsandbytes, or of our own kernels; whether it was done is checked after
+loading (`engine/load.py`).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from chat_ui.errors import InvalidRequestError
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
-Precision = Literal["full", "8bit", "4bit"]
+Precision = Literal["full", "8bit", "4bit", "8bit-cpu"]
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
 
@@ -43,15 +43,17 @@ class Quantization:
         label: as the page shows it.
         bytes_per_parameter: of a quantized Linear's weight, scales included; None for full
             precision, where it is the checkpoint's own.
-        config: makes what `from_pretrained` takes as `quantization_config`; None for full
-            precision.
-        linear: the bitsandbytes class that its Linear layers have once they are loaded.
+        config: makes what `from_pretrained` takes as `quantization_config`; None for full precision
+            and for what is quantized after loading.
+        linear: the class that its Linear layers have once they are loaded.
+        is_for_cpu: it works on a CPU only.
     """
 
     label: str
     bytes_per_parameter: float | None = None
     config: "Callable[[], BitsAndBytesConfig] | None" = None
     linear: str = ""
+    is_for_cpu: bool = False
 
 
 QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
@@ -60,6 +62,8 @@ QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
     # nf4 with double quantization: 4 bits, and 8-bit scales for every 64 weights.
     # Source: Dettmers et al., QLoRA (2023), section 3: 0.127 bits of scales per parameter.
     "4bit": Quantization("4-bit", (4 + 0.127) / 8, _4bit, "Linear4bit"),
+    # Weights only, one scale for each row: engine/native.
+    "8bit-cpu": Quantization("8-bit (fast, CPU)", 1.0, linear="NativeLinear", is_for_cpu=True),
 }
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Finished, Request
+from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Finished, Request, Started
 from chat_ui.errors import EngineStoppedError, PromptTooLongError
 from tests.contract.harness import DEADLINE_S, Harness, Reader
 
@@ -44,6 +44,16 @@ def test_the_sink_is_never_called_on_the_callers_thread(harness: Harness) -> Non
 
 
 # 2. In order, with exactly one end.
+
+
+def test_an_answer_starts_once_and_first(harness: Harness) -> None:
+    requests = [harness.says("one two three"), harness.endless(max_new_tokens=3), harness.fails()]
+    for request in requests:
+        reader, _ = begin(harness, request)
+        reader.wait()
+        started = [event for event in reader.events if isinstance(event, Started)]
+        assert started == reader.events[:1]
+        assert 0 <= started[0].reused_tokens < len(request.prompt_ids)
 
 
 def test_an_answer_ends_exactly_once(harness: Harness) -> None:

@@ -69,10 +69,28 @@ _SIZES: Final[dict[str, Any]] = {
     "tie_word_embeddings": False,
 }
 
+# Mixtures of experts: two of four for each token.
+_EXPERTS: Final[dict[str, Any]] = {"num_experts_per_tok": 2, "moe_intermediate_size": 64}
+# Mamba 2's layers, also in hybrids.
+_MAMBA: Final[dict[str, Any]] = {
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_n_groups": 1,
+    "mamba_chunk_size": 16,
+}
+_WINDOWED: Final[dict[str, Any]] = {
+    "head_dim": 16,
+    "sliding_window": 32,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "llama": {"model_type": "llama"},
     "qwen3": {"model_type": "qwen3", "head_dim": 16},
     "mistral": {"model_type": "mistral", "sliding_window": 32},
+    "gemma3": {"model_type": "gemma3_text", **_WINDOWED},
+    "qwen3_moe": {"model_type": "qwen3_moe", "head_dim": 16, "num_experts": 4, **_EXPERTS},
     # Convolution layers: continuous batching refuses it when it starts.
     "lfm2": {
         "model_type": "lfm2",
@@ -87,6 +105,67 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
         "head_dim": 16,
         "n_groups": 1,
         "chunk_size": 16,
+    },
+    # The same, older: transformers can't read its prompt in parts.
+    "mamba": {"model_type": "mamba", "state_size": 16},
+    # Recurrent layers, whose states are in the modules, for one conversation.
+    "recurrent_gemma": {
+        "model_type": "recurrent_gemma",
+        "block_types": ["recurrent", "attention"],
+        "lru_width": 64,
+        "attention_window_size": 32,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    },
+    # State-space layers and attention.
+    "granitemoehybrid": {
+        "model_type": "granitemoehybrid",
+        "layer_types": ["mamba", "attention"],
+        "num_local_experts": 0,
+        "shared_intermediate_size": 128,
+        **_MAMBA,
+    },
+    # Both in each layer.
+    "falcon_h1": {"model_type": "falcon_h1", "mamba_d_ssm": 128, **_MAMBA},
+    # Linear attention (a gated delta rule), attention, and experts.
+    "qwen3_next": {
+        "model_type": "qwen3_next",
+        "layer_types": ["linear_attention", "full_attention"],
+        "head_dim": 16,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "num_experts": 4,
+        "shared_expert_intermediate_size": 64,
+        **_EXPERTS,
+    },
+    # Heads of another size in the layers that see everything, and embeddings for each layer. The
+    # last two layers use the keys and values of the first two.
+    "gemma4": {
+        "model_type": "gemma4_text",
+        **_WINDOWED,
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 2,
+        "global_head_dim": 32,
+        "vocab_size_per_layer_input": 384,
+        "hidden_size_per_layer_input": 16,
+    },
+    # Latent attention: keys and values are kept compressed.
+    "deepseek_v3": {
+        "model_type": "deepseek_v3",
+        "num_key_value_heads": 4,
+        "q_lora_rank": 32,
+        "kv_lora_rank": 32,
+        "qk_rope_head_dim": 16,
+        "qk_nope_head_dim": 16,
+        "v_head_dim": 16,
+        "n_routed_experts": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        **_EXPERTS,
     },
 }
 

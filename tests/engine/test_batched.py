@@ -1,5 +1,6 @@
-"""What only the batched engine can get wrong: refusals, a loop that dies, a cache that is full."""
+"""What only the batched engine does: refusals, whose turn it is, and what its cache keeps."""
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,53 +8,42 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.generation.continuous_batching import FIFOScheduler, PagedAttentionCache
+from transformers.generation.continuous_batching import FIFOScheduler
 from transformers.generation.continuous_batching.offloading_manager import OffloadingManager
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
-from chat_ui.engine import paged
+from chat_ui.engine import batched, sizing
 from chat_ui.engine.batched import BatchedEngine, NotBatchable
-from chat_ui.engine.load import load_engine, load_model
-from chat_ui.engine.loaded import LoadedModel, run_on_own_thread
-from chat_ui.engine.protocol import Cancel, Failed, Finished, Request
-from tests.contract.harness import Reader
+from chat_ui.engine.load import load_engine
+from chat_ui.engine.loaded import run_on_own_thread
+from chat_ui.engine.paged import Loop
+from chat_ui.engine.protocol import Delta, Event, Failed, Finished, Request, Started
+from chat_ui.engine.sampler import Sampler
+from chat_ui.engine.sizing import PAGE_TOKENS, CacheSize
+from chat_ui.errors import PromptTooLongError
+from tests.contract.harness import DEADLINE_S, Reader
 from tests.engine import random_models
+from tests.engine.batched_engines import (
+    Blocks,
+    Make,
+    begin,
+    blocks,
+    count,
+    engines,
+    load,
+    on_thread,
+    prompt_of,
+    reused,
+)
 
 pytestmark = pytest.mark.torch
-
-Make = Callable[[], BatchedEngine]
-
-
-def load(folder: Path, variant: str = "llama", **config: Any) -> LoadedModel:
-    random_models.write(folder, variant, **config)
-    return load_model(random_models.spec(folder), "full", speedup=lambda model: 1.0)
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Makes an engine with a tiny model, whose answers never end by themselves."""
-    engines: list[BatchedEngine] = []
-
-    def make() -> BatchedEngine:
-        loaded = load(tmp_path / "model")
-        loaded.eos_token_ids = ()
-        engines.append(BatchedEngine(loaded))
-        return engines[-1]
-
-    yield make
-    for engine in engines:
-        engine.close()
-
-
-def begin(
-    engine: BatchedEngine, prompt: int = 20, tokens: int = 20, seed: int = 1
-) -> tuple[Reader, Cancel]:
-    """Start a greedy answer to a prompt of this many tokens, which `seed` makes different."""
-    config = GenerationConfig(temperature=0.0, max_new_tokens=tokens, seed=seed)
-    ids = [3 + (seed * 7 + number) % (random_models.VOCABULARY - 3) for number in range(prompt)]
-    reader = Reader()
-    return reader, engine.start(Request(ids, config), reader)
+    with engines(tmp_path) as make:
+        yield make
 
 
 # Refusals.
@@ -85,69 +75,13 @@ def test_a_config_that_cannot_be_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load(tmp_path / "model")
-    monkeypatch.setattr(paged, "cache_size", raising(AttributeError("no attribute 'num_heads'")))
+
+    def unreadable(*_: Any) -> CacheSize:
+        raise AttributeError("no attribute 'num_heads'")
+
+    monkeypatch.setattr(sizing, "cache_size", unreadable)
     with pytest.raises(NotBatchable, match="num_heads"):
         BatchedEngine(loaded)
-
-
-# A loop that dies.
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (RuntimeError("a kernel broke in /secret/place"), "The model failed while it answered."),
-        (torch.OutOfMemoryError("CUDA out of memory"), "memory is full"),
-    ],
-)
-def test_a_loop_that_dies_fails_everyone_and_the_next_request_works(
-    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
-) -> None:
-    engine = make()
-    model = engine._loaded.model
-    for _ in range(3):  # not only once
-        open_answers = [begin(engine, tokens=1500, seed=seed)[0] for seed in range(3)]
-        open_answers[0].wait_for_tokens(2)
-        with monkeypatch.context() as patch:
-            patch.setattr(model, "forward", raising(error))
-            for reader in open_answers:
-                end = reader.wait()
-                assert isinstance(end, Failed)
-                assert sentence in str(end.error)
-                assert "secret" not in str(end.error)
-        reader, _ = begin(engine)
-        assert reader.wait() == Finished("length")
-        assert reader.tokens == 20
-
-
-def test_a_loop_that_cannot_be_built_fails_the_request_and_no_other(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = make()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine._loaded.model, "forward", raising(RuntimeError("dead")))
-        patch.setattr(PagedAttentionCache, "__init__", raising(MemoryError("no room")))
-        for seed in range(3):
-            assert isinstance(begin(engine, seed=seed)[0].wait(), Failed)
-    assert begin(engine)[0].wait() == Finished("length")
-
-
-def test_requests_that_are_never_worked_on_fail(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = make()
-    monkeypatch.setattr(paged, "STALLED_STEPS", 2)
-    with monkeypatch.context() as patch:
-        patch.setattr(FIFOScheduler, "schedule_batch", lambda *_: ([], False, 0, 0))
-        assert isinstance(begin(engine)[0].wait(), Failed)
-    assert begin(engine)[0].wait() == Finished("length")
-
-
-def raising(error: Exception) -> Callable[..., Any]:
-    def function(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return function
 
 
 # A cache that is full.
@@ -169,8 +103,8 @@ class Tight:
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch, make: Make) -> Tight:
-    small = paged.CacheSize(window_tokens=256, cache_tokens=320, part_tokens=64)
-    monkeypatch.setattr(paged, "cache_size", lambda *_: small)
+    small = CacheSize(window_tokens=256, blocks=11, part_tokens=64)
+    monkeypatch.setattr(sizing, "cache_size", lambda *_: small)
     tight = Tight(make())
     offload = OffloadingManager.offload_requests
 
@@ -217,29 +151,245 @@ def test_a_cancel_lets_those_in_who_were_sent_back(tight: Tight, cancelled: tupl
         assert resumed
 
 
+def test_a_prompt_that_can_never_fit_is_refused_with_the_numbers(tight: Tight) -> None:
+    end = begin(tight.engine, prompt=300)[0].wait()
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, PromptTooLongError)
+    assert "300 tokens; the memory that is left for conversations holds 256" in str(end.error)
+    # Longer than the model's own window: that is the reason then.
+    end = begin(tight.engine, prompt=3000)[0].wait()
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, PromptTooLongError)
+    assert "context window" in str(end.error)
+
+
+def test_a_prompt_that_fits_later_waits(tight: Tight) -> None:
+    first, _ = begin(tight.engine, prompt=230, tokens=20)
+    late, _ = begin(tight.engine, prompt=200, tokens=3, seed=2)
+    assert (first.wait(), late.wait()) == (Finished("length"), Finished("length"))
+    assert late.times[0] >= first.times[-1]
+    # Nor does the library's reserve of 15 % keep out one that needs nearly all of it.
+    assert begin(tight.engine, prompt=250, tokens=4, seed=3)[0].wait() == Finished("length")
+
+
+def test_one_that_was_sent_back_reads_little_again(tight: Tight) -> None:
+    readers = [begin(tight.engine, prompt=64, tokens=150, seed=seed)[0] for seed in range(3)]
+    computed: list[int] = []
+    model = tight.engine._loaded.model
+
+    def count(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        computed.append(kwargs["input_ids"].shape[1])
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    assert [reader.wait() for reader in readers] == [Finished("length")] * 3
+    run_on_own_thread(hook.remove)
+    assert tight.sent_back
+    assert all(reused(reader) == 0 for reader in readers)  # said once
+    # Those who were sent back would have read 64 tokens and more again.
+    assert sum(computed) < 3 * (64 + 150) + 2 * 64 * tight.sent_back
+
+
 def test_more_requests_than_rows_wait_for_their_turn(make: Make) -> None:
     engine = make()
-    readers = [begin(engine, tokens=3, seed=seed)[0] for seed in range(paged.MAX_ROWS + 9)]
+    readers = [begin(engine, tokens=3, seed=seed)[0] for seed in range(sizing.MAX_ROWS + 9)]
     last, cancel = begin(engine, tokens=1500, seed=99)
     cancel()
     assert last.wait() == Finished("cancelled")
     assert {reader.wait() for reader in readers} == {Finished("length")}
 
 
-def test_an_answer_may_fill_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a sliding window, too, whose cache is cut up differently."""
-    small = paged.CacheSize(window_tokens=512, cache_tokens=512, part_tokens=64)
-    monkeypatch.setattr(paged, "cache_size", lambda *_: small)
-    for variant in ("llama", "mistral"):
-        loaded = load(tmp_path / variant, variant)
-        loaded.eos_token_ids = ()
-        engine = BatchedEngine(loaded)
-        try:
-            reader, _ = begin(engine, prompt=500, tokens=4096)
-            assert reader.wait() == Finished("length")
-            assert reader.tokens == 12
-        finally:
-            engine.close()
+@pytest.mark.parametrize(
+    ("variant", "cache_blocks"), [("llama", 16), ("mistral", 16), ("gemma3", 9)]
+)
+def test_an_answer_may_fill_the_window(
+    make: Make, monkeypatch: pytest.MonkeyPatch, variant: str, cache_blocks: int
+) -> None:
+    """With sliding windows of 32 tokens, too, whose cache is cut up differently."""
+    small = CacheSize(window_tokens=512, blocks=cache_blocks, part_tokens=64)
+    monkeypatch.setattr(sizing, "cache_size", lambda *_: small)
+    reader, _ = begin(make(variant), prompt=500, tokens=4096)
+    assert reader.wait() == Finished("length")
+    assert reader.tokens == 12
+
+
+# What the cache keeps.
+
+
+def finished(engine: BatchedEngine, prompt: list[int], tokens: int = 1) -> Reader:
+    reader, _ = begin(engine, prompt, tokens=tokens)
+    assert reader.wait() == Finished("length")
+    return reader
+
+
+def test_begun_is_said_once_and_first(make: Make) -> None:
+    engine = make()
+    for tokens in (1, 50):
+        reader, _ = begin(engine, prompt=300, tokens=tokens)
+        assert reader.wait() == Finished("length")
+        assert isinstance(reader.events[0], Started)
+        assert len([event for event in reader.events if isinstance(event, Started)]) == 1
+
+
+def test_a_regenerate_and_an_edit_read_what_is_new(make: Make) -> None:
+    engine = make()
+    prompt = prompt_of(300)
+    assert reused(finished(engine, prompt)) == 0
+    assert reused(finished(engine, prompt)) == 288  # nine pages of 32; the last is not full
+    edited = [*prompt[:200], *prompt_of(100, seed=9)]
+    assert reused(finished(engine, edited)) == 192
+    # A whole number of pages: something has to be left to compute.
+    assert reused(finished(engine, prompt[:64])) == 32
+
+
+def test_conversations_share_a_system_prompt_while_both_are_open(make: Make) -> None:
+    engine = make()
+    system = prompt_of(128)
+    one, cancel = begin(engine, [*system, *prompt_of(20, seed=2)], tokens=1500)
+    one.wait_for_tokens(1)
+    assert reused(finished(engine, [*system, *prompt_of(20, seed=3)])) == 128
+    cancel()
+
+
+@pytest.mark.parametrize("end", ["length", "cancel", "reading", "failure"])
+def test_what_an_ended_answer_computed_is_used_by_the_next_turn(
+    make: Make, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    chosen: list[int] = []
+
+    class Recorder(Sampler):
+        def __call__(self, scores: torch.Tensor) -> int:
+            if end == "failure" and len(chosen) == 40:
+                raise FloatingPointError("the model's scores are not numbers")
+            chosen.append(super().__call__(scores))
+            return chosen[-1]
+
+    engine = make()
+    reader = Reader()
+    prompt = prompt_of(300)
+
+    def sink(event: Event) -> None:
+        if isinstance(event, Started) and end == "reading":
+            cancel()  # heard after the first part of the prompt
+        if isinstance(event, Delta) and len(chosen) == 70 and end == "cancel":
+            cancel()
+        reader(event)
+
+    config = GenerationConfig(temperature=0.0, max_new_tokens=100, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(batched, "Sampler", Recorder)
+        cancel = engine.start(Request(prompt, config), sink)
+        reader.wait()
+    # The last token was chosen and not computed with.
+    computed = {
+        "length": 300 + 100 - 1,
+        "cancel": 300 + 70 - 1,
+        "reading": sizing.CPU_PART_TOKENS,
+        "failure": 0,  # what led to it must not be used again
+    }[end]
+    if end != "failure":
+        assert len(chosen) == max(computed - 300 + 1, 0)
+    following = [*prompt, *chosen, *prompt_of(40, seed=5)]
+    assert reused(finished(engine, following)) == computed // PAGE_TOKENS * PAGE_TOKENS
+
+
+def test_the_least_recently_used_leaves_first_and_no_more_than_is_wanted(tight: Tight) -> None:
+    engine = tight.engine  # eleven pages
+    for seed in (1, 2, 3):
+        finished(engine, prompt_of(96, seed=seed))
+    assert blocks(engine) == Blocks(free=2, kept=9, used=0)
+    # Used again, so that the second is now the oldest.
+    assert reused(finished(engine, prompt_of(96, seed=1))) == 64
+    finished(engine, prompt_of(128, seed=4))
+    assert blocks(engine) == Blocks(free=0, kept=11, used=0)
+    # Of the second, the last pages left first; it takes those that it wants now from the third.
+    assert reused(finished(engine, prompt_of(96, seed=2))) == 32
+    assert reused(finished(engine, prompt_of(96, seed=3))) == 32
+    assert reused(finished(engine, prompt_of(128, seed=4))) == 96
+
+
+def test_a_cancel_frees_its_memory_at_once(tight: Tight) -> None:
+    engine = tight.engine
+    other, cancel_other = begin(engine, prompt=20, tokens=200, seed=2)
+    reader = Reader()
+    seen: queue.SimpleQueue[tuple[Blocks, Blocks]] = queue.SimpleQueue()
+
+    def cancel_between_two_steps() -> None:
+        before = count(engine)
+        cancel()
+        engine._take_commands(wait=True)
+        seen.put((before, count(engine)))
+
+    def sink(event: Event) -> None:
+        if isinstance(event, Delta) and reader.tokens == 0:
+            engine._inbox.put(cancel_between_two_steps)
+        reader(event)
+
+    config = GenerationConfig(temperature=0.0, max_new_tokens=56, seed=1)
+    cancel = engine.start(Request(prompt_of(200), config), sink)
+    before, after = seen.get(timeout=DEADLINE_S)
+    assert before.used - after.used == 7
+    assert after.free + after.kept + after.used == 11
+    assert reader.wait() == Finished("cancelled")
+    # Nobody is left, and no step comes any more.
+    cancel_other()
+    other.wait()
+    left = blocks(engine)
+    assert (left.used, left.free + left.kept) == (0, 11)
+
+
+# Fairness.
+
+
+def test_others_get_a_token_between_two_parts_of_a_long_prompt(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make()
+    readers = [begin(engine, tokens=1500, seed=seed)[0] for seed in range(3)]
+    for reader in readers:
+        reader.wait_for_tokens(3)
+    steps: list[tuple[int, int]] = []  # tokens computed, and tokens that the three have
+    body = Loop._generation_loop_body
+
+    def spy(self: Loop, processor: Any, bootstrapping: bool) -> bool:
+        goes_on = body(self, processor, bootstrapping)
+        computed = processor.inputs_and_outputs.num_q_tokens
+        steps.append((computed, sum(reader.tokens for reader in readers)))
+        return goes_on
+
+    monkeypatch.setattr(Loop, "_generation_loop_body", spy)
+    long, late = on_thread(
+        engine,
+        lambda: [begin(engine, prompt, tokens=1, seed=9)[0] for prompt in (1800, 5)],
+    )
+    assert (long.wait(), late.wait()) == (Finished("length"), Finished("length"))
+    on_thread(engine, lambda: None)
+    parts = [number for number, (computed, _) in enumerate(steps) if computed > 3 + 5]
+    assert len(parts) >= 8
+    for part in parts:
+        assert steps[part][0] <= sizing.CPU_PART_TOKENS
+        assert steps[part][1] - steps[part - 1][1] == 3 or part == 0
+    # Nor does the long prompt hold up a short one.
+    assert late.times[-1] < long.times[-1]
+
+
+def test_owners_take_turns(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make()
+    busy, cancel = begin(engine, tokens=1500)
+    busy.wait_for_tokens(1)
+    monkeypatch.setattr(Loop, "has_room", lambda self, _: len(engine._open) - waiting() == 0)
+
+    def waiting() -> int:
+        return sum(not row.is_inside for row in engine._open.values())
+
+    readers = {
+        name: begin(engine, tokens=2, seed=seed, owner=name[0])[0]
+        for seed, name in enumerate(("a1", "a2", "a3", "b1", "b2", "c1"), 2)
+    }
+    on_thread(engine, lambda: None)
+    cancel()
+    assert [reader.wait() for reader in readers.values()] == [Finished("length")] * 6
+    order = sorted(readers, key=lambda name: readers[name].times[0])
+    assert order == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
 def test_an_idle_engine_does_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,31 +413,7 @@ def test_another_use_of_the_model_is_refused_aloud(make: Make) -> None:
         run_on_own_thread(lambda: model(torch.tensor([[5, 6]])))
 
 
-# Sizes.
-
-
-@pytest.mark.parametrize(
-    ("free_bytes", "window", "cache"),
-    [
-        (10**12, 2048, 8192),  # four windows
-        (4 * 1024 * 6000, 2048, 5984),  # a quarter of what is free, in whole pages
-        (4 * 1024 * 1000, 992, 992),  # less than a window
-        (0, 256, 256),
-    ],
-)
-def test_the_cache_has_a_quarter_of_the_free_memory(
-    tmp_path: Path, free_bytes: int, window: int, cache: int
-) -> None:
-    loaded = load(tmp_path / "model", head_dim=32)  # 2 layers of 2 heads of 32: 1,024 bytes a token
-    size = paged.cache_size(loaded.model, loaded.facts.window_tokens, free_bytes)
-    assert (size.window_tokens, size.cache_tokens) == (window, cache)
-
-
-def test_a_small_window_leaves_room_to_read_prompts(tmp_path: Path) -> None:
-    loaded = load(tmp_path / "model")
-    size = paged.cache_size(loaded.model, 128, 10**12)
-    assert size.window_tokens == 128
-    assert size.part_tokens <= 0.15 * size.cache_tokens
+# Threads.
 
 
 def test_the_model_is_used_on_one_thread_only(make: Make) -> None:

@@ -117,7 +117,7 @@ def load(
     return load_model(random_models.spec(folder / variant), precision, speedup=lambda model: 1.0)
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3", "mistral"])
+@pytest.fixture(scope="module", params=["llama", "qwen3", "mistral", "gemma3", "qwen3_moe"])
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
@@ -198,14 +198,15 @@ def test_a_seed_gives_the_same_answer_alone_and_in_company(bench: Bench) -> None
     assert bench.answers(requests[::-1]) == alone[::-1]
 
 
-# The error's standard deviation as a share of the scores' own. Measured: 1.5e-6, 0.008, 0.044 and
-# 0.009. In 8 bits, bitsandbytes keeps the columns of a batch that hold a large value apart, so
-# company matters more.
+# The error's standard deviation as a share of the scores' own. Measured: 1.5e-6, 0.05, 0.044 and
+# 0.009. In bfloat16 the scores that float32 gives are 0.03 to 0.07 away from the engine's own
+# kernels, and 0.04 to 0.08 from the plain pass. In 8 bits, bitsandbytes keeps the columns of a
+# batch that hold a large value apart, so company matters more.
 @pytest.mark.parametrize(
     ("dtype", "precision", "tolerance"),
     [
         ("float32", "full", 1e-5),
-        ("bfloat16", "full", 0.02),
+        ("bfloat16", "full", 0.1),
         ("bfloat16", "8bit", 0.1),
         ("bfloat16", "4bit", 0.02),
     ],

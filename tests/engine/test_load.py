@@ -18,7 +18,7 @@ from transformers import integrations
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
-from chat_ui.engine import load
+from chat_ui.engine import load, native
 from chat_ui.engine.dtype import float32_speedup
 from chat_ui.engine.loaded import LoadedModel, run_on_own_thread
 from chat_ui.engine.protocol import Engine, Failed, Finished, Request
@@ -141,7 +141,13 @@ def test_without_any_limit_the_window_is_a_sane_one(tmp_path: Path) -> None:
 # The dtype ------------------------------------------------------------------------------------
 
 
-def test_float32_where_it_is_faster_says_so(folder: Path) -> None:
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a compiler: with kernels of ours, a model keeps its dtype."""
+    monkeypatch.setattr(native, "kernels", lambda: None)
+
+
+def test_float32_where_it_is_faster_says_so(folder: Path, no_kernels: None) -> None:
     slow, fast = load_model(folder), load_model(folder, speedup=FASTER)
     assert fast.facts.dtype == "float32"
     assert fast.facts.dtype_reason == (
@@ -152,7 +158,9 @@ def test_float32_where_it_is_faster_says_so(folder: Path) -> None:
     assert all(torch.equal(a.float(), b) for a, b in both)  # converting is exact
 
 
-def test_float32_only_where_memory_allows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32_only_where_memory_allows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, no_kernels: None
+) -> None:
     def never(model: Any) -> float:
         raise AssertionError
 
@@ -161,7 +169,7 @@ def test_float32_only_where_memory_allows(folder: Path, monkeypatch: pytest.Monk
     assert load_model(folder, speedup=never).facts.dtype == "bfloat16"
 
 
-def test_a_float32_checkpoint_is_not_measured(tmp_path: Path) -> None:
+def test_a_float32_checkpoint_is_not_measured(tmp_path: Path, no_kernels: None) -> None:
     def never(model: Any) -> float:
         raise AssertionError
 
@@ -316,9 +324,7 @@ def test_what_can_t_fit_is_refused_before_it_is_tried(
         load_model(folder)
 
 
-def test_a_failed_load_keeps_nothing_of_the_model(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_load_keeps_nothing_of_the_model(folder: Path, no_kernels: None) -> None:
     """Even while its error is alive: the model before it may be loaded again meanwhile."""
     models = []
 

@@ -10,7 +10,8 @@ from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS, precision
 def test_every_precision_has_its_entry(name: str) -> None:
     chosen = QUANTIZATIONS[precision(name)]
     assert chosen.label
-    assert (chosen.config is None) == (chosen.bytes_per_parameter is None) == (name == "full")
+    assert (chosen.bytes_per_parameter is None) == (name == "full")
+    assert (chosen.config is None) == (name == "full" or chosen.is_for_cpu)
 
 
 @pytest.mark.parametrize("name", ["", "16bit", "FULL", "4bit "])
