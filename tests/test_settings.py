@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chat_ui import settings as module
 from chat_ui.errors import StartupError
+from chat_ui.models.quantization import PRECISIONS
 from chat_ui.settings import read
 
 
@@ -43,11 +44,44 @@ def test_every_flag_has_its_twin(tmp_path: Path) -> None:
         "CHAT_UI_MODEL": "m",
         "CHAT_UI_PRECISION": "4bit",
         "CHAT_UI_DATA_DIR": str(tmp_path),
+        "CHAT_UI_DRAFT_MODEL": "auto",
+        "CHAT_UI_MODEL_MEMORY": "2.5",
+        "CHAT_UI_UNLOAD_AFTER": "1.5",
+        "CHAT_UI_MAX_REPLIES": "7",
+        "CHAT_UI_MAX_REPLIES_PER_VISITOR": "3",
         "CHAT_UI_SHARE": "1",
     }
     flags = ["--host", "h", "--port", "1234", "--model", "m", "--precision", "4bit"]
-    flags += ["--data-dir", str(tmp_path), "--share"]
-    assert read([], twins) == read(flags, {})
+    flags += ["--data-dir", str(tmp_path), "--draft-model", "auto", "--model-memory", "2.5"]
+    flags += ["--unload-after", "1.5", "--max-replies", "7", "--max-replies-per-visitor", "3"]
+    settings = read([*flags, "--share"], {})
+    assert read([], twins) == settings
+    assert settings.model_memory_bytes == 2_500_000_000
+    assert settings.unload_after_s == 90.0
+    assert (settings.max_running_replies, settings.max_replies_per_visitor) == (7, 3)
+    assert settings.draft_model == "auto"
+
+
+def test_where_strangers_come_the_limits_are_tighter() -> None:
+    at_home, shared = read([], {}), read(["--share"], {})
+    assert (at_home.max_replies_per_visitor, at_home.unload_after_s) == (4, 0)
+    assert (shared.max_replies_per_visitor, shared.unload_after_s) == (1, 1800)
+    assert read([], {"SPACE_ID": "a/b"}).max_replies_per_visitor == 1
+    assert at_home.model_memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        *(("--max-replies", text) for text in ("0", "-1", "1.5", "many", "٣", "9" * 9)),
+        ("--max-replies-per-visitor", "0"),
+        *(("--model-memory", text) for text in ("0", "-1", "8GB", "nan", "inf")),
+        *(("--unload-after", text) for text in ("-1", "soon", "nan", "inf")),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_with_its_flag(flag: str, text: str) -> None:
+    with pytest.raises(StartupError, match=rf"^{flag} can't be .* Give a (whole )?number"):
+        read([f"{flag}={text}"], {})
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
@@ -76,7 +110,7 @@ def test_any_port_gives_settings_or_a_sentence(port: str) -> None:
 def test_an_unknown_precision_is_refused_in_both_places(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(StartupError, match="full, 8bit, 4bit"):
+    with pytest.raises(StartupError, match=", ".join(PRECISIONS)):
         read([], {"CHAT_UI_PRECISION": "3bit"})
     with pytest.raises(SystemExit) as end:
         read(["--precision", "3bit"], {})

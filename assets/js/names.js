@@ -21,6 +21,10 @@
     NAMES[`${id} input[type=range]`] = name;
     NAMES[`${id} input[type=number]`] = `${name}, as a number`;
   }
+  const DESCRIPTIONS = {
+    "#set-seed :is(input, textarea)": "note-seed",
+    "#set-assisted-generation input": "note-assisted",
+  };
   const ROLES = { "#model input": "combobox", "#precision": "radiogroup" };
 
   function set(selector, attribute, value) {
@@ -30,6 +34,7 @@
 
   function nameControls() {
     for (const [selector, name] of Object.entries(NAMES)) set(selector, "aria-label", name);
+    for (const [selector, id] of Object.entries(DESCRIPTIONS)) set(selector, "aria-describedby", id);
     for (const [selector, role] of Object.entries(ROLES)) set(selector, "role", role);
     ui.scroll.hook();
   }

@@ -95,6 +95,8 @@
     line.title = [`${now.label} · ${now.facts} · ${now.state}`, sentences].filter(Boolean).join("\n");
     note.hidden = !sentences;
     note.classList.toggle("error", Boolean(now.error));
+    ui.setText(byId("note-seed"), now.seed);
+    ui.setText(byId("note-assisted"), now.assisted);
     syncPicker(now);
   }
 

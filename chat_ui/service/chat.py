@@ -26,11 +26,13 @@ from chat_ui.errors import (
     StartupError,
 )
 from chat_ui.history.store import Store
+from chat_ui.models import drafts
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.models.spec import BUILT_IN_ID, find
-from chat_ui.service.host import ModelHost, ModelStatus
+from chat_ui.service.host import ModelHost
 from chat_ui.service.replies import Job, Replies, ReplyOptions
 from chat_ui.service.reply import Reply
+from chat_ui.service.status import ModelStatus
 from chat_ui.settings import Settings
 
 LOCK_FILE: Final = "in-use.lock"
@@ -78,9 +80,7 @@ class ChatService:
             if self._opened is None:
                 if self._is_closed:
                     raise BusyError("The server is ending.", "Try again when it is back.")
-                host = ModelHost(find(self.settings.model), self.settings.precision, self._load)
-                built_in = find(BUILT_IN_ID)
-                host.known.setdefault(built_in.id, built_in)
+                host = self._make_host()
                 lock = _lock(self.settings.data_dir)
                 try:
                     store = Store.open(self.settings.data_dir)
@@ -91,6 +91,24 @@ class ChatService:
                 replies = Replies(self.settings, store, host)
                 self._opened = Backend(store, host, replies, lock)
             return self._opened
+
+    def _make_host(self) -> ModelHost:
+        settings = self.settings
+        if settings.draft_model not in ("", drafts.AUTO):
+            find(settings.draft_model)  # who mistypes it is told at the start
+        host = ModelHost(
+            find(settings.model),
+            settings.precision,
+            self._load,
+            draft_for=lambda spec: drafts.choose(
+                settings.draft_model, spec, list(host.known.values())
+            ),
+            budget_bytes=settings.model_memory_bytes,
+            unload_after_s=settings.unload_after_s,
+        )
+        built_in = find(BUILT_IN_ID)
+        host.known.setdefault(built_in.id, built_in)
+        return host
 
     @property
     def _store(self) -> Store:
@@ -184,18 +202,19 @@ class ChatService:
         Raises:
             InvalidRequestError: the message is empty or too long.
             NotFoundError: there is no such conversation of this owner.
-            BusyError: an answer is being written there already, or too many are in all.
+            BusyError: an answer is being written there already, or too many are.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
         text, options = self._checked_text(text), self._checked_options(options)
-        if conversation_id is None:
-            conversation_id = self._store.create(owner, title_of(text), options.system_prompt).id
         with self._backend.replies.reserved(owner, conversation_id) as begin:
+            if conversation_id is None:  # not before: a refused message leaves no empty chat
+                made = self._store.create(owner, title_of(text), options.system_prompt)
+                conversation_id = made.id
             question, answer = self._store.add_question(
                 owner, conversation_id, text, None, options.system_prompt
             )
-            return begin(Job(owner, question.id, options, sent_at), answer)
+            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
     def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
         """Answer the newest question again, beside the answers it has.
@@ -203,7 +222,7 @@ class ChatService:
         Raises:
             InvalidRequestError: there is no question yet.
             NotFoundError: there is no such conversation of this owner.
-            BusyError: an answer is being written there already, or too many are in all.
+            BusyError: an answer is being written there already, or too many are.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
@@ -219,7 +238,7 @@ class ChatService:
             answer = self._store.add_answer(
                 owner, conversation_id, question_id, options.system_prompt
             )
-            return begin(Job(owner, question_id, options, sent_at), answer)
+            return begin(Job(owner, question_id, options, sent_at), conversation_id, answer)
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         """End the answer that is being written in this owner's conversation; its text stays."""

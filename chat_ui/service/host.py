@@ -1,63 +1,51 @@
-"""The one model of this server: loading it, changing it, and lending it to replies.
+"""The models of this server: loading them, changing the one that answers, lending it to replies.
 
-    starting --> loading --> ready --> loading --> ready
-                    `--> failed <---------'  (only when the old model can't be put back either)
+    starting --> loading --> ready <--> loading
+                    |          `--> unloaded --> loading        (nobody used it for a while)
+                    `--> failed          (only when the model before can't be put back either)
 
-A change waits until the replies that are running have ended; replies that come meanwhile wait for
-the change. The model itself is loaded by a `LoadEngine`; this module never calls torch.
+One model answers new messages: the present one. Others stay in memory as long as there is room, so
+that going back to them takes no time; those that nobody has used for longest leave first, and one
+that is lent never leaves. A change waits for running replies only where their model has to leave;
+replies that come during a change wait for it. This module never calls torch.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Final
 
 from chat_ui.engine.protocol import Engine, LoadEngine
-from chat_ui.errors import BusyError, EngineStoppedError, ModelError, as_shown
+from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, ModelError, as_shown
 from chat_ui.models import hub, memory
-from chat_ui.models.quantization import QUANTIZATIONS, Precision
+from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec, find
+from chat_ui.service.residency import Fits, Resident, Residents
+from chat_ui.service.status import NO_MODEL, ModelStatus, named, of_facts
 
 log = logging.getLogger(__name__)
 
-FitsBeside = Callable[[ModelSpec, Precision], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """Which model the server has, as every page shows it.
-
-    Attributes:
-        revision: grows with every change.
-        phase: what the server is doing.
-        model_id: of the loaded model, or of the one that is being loaded first.
-        label: its name on the page.
-        precision: its precision.
-        dtype: of its weights that are not quantized; None until one is loaded.
-        note: a sentence on what is going on, or why the dtype is what it is; may be empty.
-        error: why the last change failed; None after one that worked.
-    """
-
-    revision: int
-    phase: Literal["starting", "loading", "ready", "failed"]
-    model_id: str
-    label: str
-    precision: Precision
-    dtype: str | None = None
-    note: str = ""
-    error: str | None = None
+UNLOADED_NOTE: Final = "Nobody has used it for a while; the next message loads it again."
 
 
 class ModelHost:
-    """Holds the server's model. All methods may be called from any thread.
+    """Holds the server's models. All methods may be called from any thread.
 
     Args:
         spec: the model to begin with.
         precision: its precision.
-        load: loads a model; called, like `fits_beside`, on a thread that ends.
-        fits_beside: whether a model can be loaded while the present one stays.
+        load: loads a model; called, like `fits` and `draft_for`, on a thread that ends.
+        fits: whether a model can be loaded while others stay.
+        draft_for: the model that drafts for another.
+        budget_bytes: what all models may take; None for what is free.
+        unload_after_s: a model that nobody used for so long is unloaded; 0 keeps it.
+        clock: gives seconds.
+
+    Attributes:
+        known: the models that were loaded here, by their ids.
     """
 
     def __init__(
@@ -65,18 +53,27 @@ class ModelHost:
         spec: ModelSpec,
         precision: Precision,
         load: LoadEngine,
-        fits_beside: FitsBeside = memory.fits_beside,
+        fits: Fits = memory.fits_beside,
+        draft_for: Callable[[ModelSpec], ModelSpec | None] = lambda spec: None,
+        budget_bytes: int | None = None,
+        unload_after_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
-        self._fits_beside = fits_beside
-        self._spec = spec
-        self._precision = precision
-        self._changed = threading.Condition()
-        self._engine: Engine | None = None
-        self._users = 0
+        self._fits = fits
+        self._draft_for = draft_for
+        self._budget_bytes = budget_bytes
+        self._unload_after_s = unload_after_s
+        self._wanted = (spec, precision)  # the present model, or the one to load next
+        # Held while models are loaded and closed, so that memory is measured between the two.
+        self._work = threading.Lock()
+        self._changed = threading.Condition()  # guards all that follows
+        self._residents = Residents(clock)
+        self._present: Resident | None = None
         self._is_changing = False
+        self._is_unloaded = False  # for want of work; the model can be had again
         self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._timer: threading.Timer | None = None
         self._status = ModelStatus(0, "starting", spec.id, spec.label, precision)
         self.known = {spec.id: spec}
 
@@ -89,10 +86,10 @@ class ModelHost:
         """Begin to load the first model, unless that was begun already."""
         with self._changed:
             if self._status.phase == "starting" and not self._is_changing:
-                self._begin(self._spec, self._precision)
+                self._begin(*self._wanted)
 
     def switch(self, model: str, precision: Precision) -> None:
-        """Begin to change to another model or precision; returns at once.
+        """Change to another model or precision: at once where it is in memory, else begin to.
 
         Raises:
             ModelError: there is no such model, or its files are no good; nothing changes.
@@ -104,13 +101,15 @@ class ModelHost:
                 raise BusyError(
                     "Another model is being loaded.", "Wait until it is there, then choose again."
                 )
-            now = self._engine.facts if self._engine else None
-            if now is None or (now.spec.id, now.precision) != (spec.id, precision):
+            kept = self._residents.find(spec.id, precision)
+            if kept is None:
                 self._begin(spec, precision)
+            elif kept is not self._present:
+                self._settle(kept, None)
 
     @contextmanager
     def lend(self, gives_up: Callable[[], bool]) -> Iterator[Engine]:
-        """The loaded model, as soon as there is one; it stays as long as it is lent.
+        """The present model, as soon as there is one; it stays as long as it is lent.
 
         Args:
             gives_up: asked while waiting; once true, waiting ends with an error.
@@ -121,143 +120,192 @@ class ModelHost:
         """
         self.start()
         with self._changed:
-            while self._is_changing and not self._is_closed and not gives_up():
-                self._changed.wait(0.1)
+            # Who has waited for a change in vain gets its reason and does not begin another.
+            may_begin = not self._is_changing
+            self._wait_for_change(gives_up)
+            if self._status.phase == "unloaded" and (may_begin or not self._status.error):
+                self._begin(*self._wanted)
+                self._wait_for_change(gives_up)
             if self._is_closed or gives_up():
                 raise EngineStoppedError
-            if self._engine is None:
+            lent = self._present
+            if lent is None:
                 reason = self._status.error or "No model is loaded."
                 raise ModelError(reason, "Choose another model or precision.")
-            self._users += 1
-            engine = self._engine
+            lent.users += 1
         try:
-            yield engine
+            yield lent.engine
         finally:
             with self._changed:
-                self._users -= 1
+                lent.users -= 1
+                self._residents.touch(lent)
                 self._changed.notify_all()
 
-    @property
-    def users(self) -> int:
-        """How many replies have the model now."""
-        return self._users
-
     def close(self) -> None:
-        """Unload the model; replies that still have it get `EngineStoppedError`."""
+        """Unload all models; replies that still have one get `EngineStoppedError`."""
         with self._changed:
             self._is_closed = True
-            engine, self._engine = self._engine, None
+            self._present = None
+            leaving = list(self._residents)
+            for one in leaving:
+                self._residents.remove(one)
+            if self._timer is not None:
+                self._timer.cancel()
             self._changed.notify_all()
-        if engine is not None:
-            engine.close()
+        _close_all(leaving)
+
+    def _wait_for_change(self, gives_up: Callable[[], bool]) -> None:
+        while self._is_changing and not self._is_closed and not gives_up():
+            self._changed.wait(0.1)
 
     def _begin(self, spec: ModelSpec, precision: Precision) -> None:
         self._is_changing = True
-        self._show(phase="loading", note=f"Loading {_named(spec, precision)}…", error=None)
-        self._thread = threading.Thread(
+        self._show(phase="loading", note=f"Loading {named(spec, precision)}…", error=None)
+        threading.Thread(
             target=self._change, args=(spec, precision), name="model-change", daemon=True
-        )
-        self._thread.start()
+        ).start()
 
     def _change(self, spec: ModelSpec, precision: Precision) -> None:
-        try:
-            self._wait_for_replies(spec, precision)
-            self._replace(spec, precision)
-        except Exception as error:
-            log.exception("changing the model failed")
-            self._settle(None, as_shown(error))
+        with self._work:
+            before = self._present
+            try:
+                engine = self._loaded(spec, precision)
+            except BaseException as error:  # a library's panic is no Exception, and ends no less
+                if not isinstance(error, ChatUIError):
+                    log.exception("loading %s failed", spec.id)
+                self._put_back(before, as_shown(error))
+            else:
+                self._take(engine, None)
 
-    def _wait_for_replies(self, spec: ModelSpec, precision: Precision) -> None:
+    def _loaded(self, spec: ModelSpec, precision: Precision) -> Engine:
+        if spec.folder is None:  # nothing is unloaded for a model that can't be had
+            spec = replace(spec, folder=hub.download(spec.id))
+        draft = self._draft_for(spec)
+        self._make_room(spec, precision, draft)
+        return self._load(spec, precision, draft=draft)
+
+    def _make_room(self, spec: ModelSpec, precision: Precision, draft: ModelSpec | None) -> None:
+        """Close models until this one fits, or none is left: then the loader has the numbers."""
+        while (self._residents or self._budget_bytes) and not self._fits(
+            spec,
+            precision,
+            draft,
+            resident_bytes=self._residents.weight_bytes,
+            budget_bytes=self._budget_bytes,
+        ):
+            leaving = self._next_to_leave(named(spec, precision))
+            if leaving is None:
+                break
+            _close_all([leaving])
+        if self._is_closed:
+            raise EngineStoppedError
+
+    def _next_to_leave(self, name: str) -> Resident | None:
+        """Take a model out of the residents, once one is not lent; None when all are gone."""
         with self._changed:
-            if self._users:
-                self._show(
-                    note=f"{_named(spec, precision)} is loaded when the answers that are being "
-                    "written have ended."
-                )
-            while self._users and not self._is_closed:
+            while self._residents and not self._is_closed:
+                found = self._residents.first_to_leave(self._present)
+                if found is not None:
+                    self._residents.remove(found)
+                    if found is self._present:
+                        self._present = None
+                    self._show(note=f"Loading {name}…", others=self._others())
+                    return found
+                note = f"{name} is loaded when the answers that are being written have ended."
+                if self._status.note != note:
+                    self._show(note=note)
                 self._changed.wait(0.5)
-            self._show(note=f"Loading {_named(spec, precision)}…")
+        return None
 
-    def _replace(self, spec: ModelSpec, precision: Precision) -> None:
-        old = self._engine
+    def _put_back(self, before: Resident | None, reason: str) -> None:
+        """After a failed change: the model before it again, loaded anew if it had to leave."""
+        with self._changed:
+            if self._is_closed or before is None or before in self._residents:
+                self._settle(None if self._is_closed else before, reason)
+                return
+        facts = before.engine.facts
+        self._show(note=f"Loading {named(facts.spec, facts.precision)} again…")
         try:
-            if spec.folder is None:  # nothing is unloaded for a model that can't be had
-                spec = replace(spec, folder=hub.download(spec.id))
-        except ModelError as error:
-            self._settle(old, as_shown(error))
-            return
-        goes_first = old is not None and not self._fits_beside(spec, precision)
-        if goes_first and old is not None:
-            with self._changed:
-                self._engine = None
-            old.close()
-        try:
-            new = self._load(spec, precision)
-        except Exception as error:
-            if not isinstance(error, ModelError):
-                log.exception("loading %s failed", spec.id)
-            self._put_back(old if goes_first else None, as_shown(error))
-            return
-        if old is not None and not goes_first:
-            old.close()
-        self._settle(new, None)
-
-    def _put_back(self, unloaded: Engine | None, reason: str) -> None:
-        """After a failed change: the old model again, loaded anew if it had to go first."""
-        if unloaded is None:
-            self._settle(self._engine, reason)
-            return
-        facts = unloaded.facts
-        self._show(note=f"Loading {_named(facts.spec, facts.precision)} again…")
-        try:
-            self._settle(self._load(facts.spec, facts.precision), reason)
-        except Exception as error:
+            engine = self._load(facts.spec, facts.precision, draft=self._draft_for(facts.spec))
+        except BaseException as error:
             log.exception("putting back %s failed", facts.spec.id)
             again = f"The model before it couldn't be loaded again: {as_shown(error)}"
             self._settle(None, f"{reason} {again}")
+        else:
+            self._take(engine, reason)
 
-    def _settle(self, engine: Engine | None, error: str | None) -> None:
+    def _take(self, engine: Engine, error: str | None) -> None:
         with self._changed:
-            self._is_changing = False
-            if self._is_closed:
-                self._changed.notify_all()
-            else:
-                self._engine = engine
-                if engine is None:
-                    self._show(phase="failed", note="", error=error, dtype=None)
-                else:
-                    facts = engine.facts
-                    self.known[facts.spec.id] = facts.spec
-                    self._show(
-                        phase="ready",
-                        model_id=facts.spec.id,
-                        label=facts.spec.label,
-                        precision=facts.precision,
-                        dtype=facts.dtype,
-                        note=facts.dtype_reason,
-                        error=error,
-                    )
-                self._changed.notify_all()
+            if not self._is_closed:
+                self._settle(self._residents.add(engine), error)
                 return
         # The server ended while the model was loading: nobody else will unload it.
-        if engine is not None:
-            engine.close()
+        engine.close()
+
+    def _settle(self, present: Resident | None, error: str | None) -> None:
+        """End a change: this model answers from now on; None for none."""
+        with self._changed:
+            self._is_changing = False
+            self._present = present
+            if present is not None:
+                facts = present.engine.facts
+                self._is_unloaded = False
+                self._wanted = facts.spec, facts.precision
+                self.known[facts.spec.id] = facts.spec
+                self._residents.touch(present)
+                self._show(phase="ready", error=error, others=self._others(), **of_facts(facts))
+                self._watch_idle()
+            elif self._is_unloaded:
+                self._show(phase="unloaded", error=error, **NO_MODEL | {"note": UNLOADED_NOTE})
+            else:
+                self._show(phase="failed", error=error, **NO_MODEL)
+            self._changed.notify_all()
+
+    def _watch_idle(self) -> None:
+        if self._unload_after_s and self._residents and not (self._timer or self._is_closed):
+            due_s = max(0.05, self._residents.next_due_s(self._unload_after_s))
+            self._timer = threading.Timer(due_s, self.unload_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def unload_idle(self) -> None:
+        """Unload the models that nobody used for `unload_after_s`; a timer calls it."""
+        with self._work:
+            with self._changed:
+                self._timer = None
+                is_quiet = not (self._is_changing or self._is_closed)
+                leaving = self._residents.overdue(self._unload_after_s) if is_quiet else []
+                for one in leaving:
+                    self._residents.remove(one)
+                if self._present in leaving:
+                    self._is_unloaded = True
+                    self._settle(None, None)
+                if leaving:
+                    self._show(others=self._others())
+            _close_all(leaving)
+        with self._changed:
+            self._watch_idle()
+
+    def _others(self) -> tuple[str, ...]:
+        beside = [one.engine.facts for one in self._residents if one is not self._present]
+        return tuple(named(facts.spec, facts.precision) for facts in beside)
 
     def _show(self, **changes: object) -> None:
         with self._changed:
-            self._status = replace(
-                self._status,
-                revision=self._status.revision + 1,
-                **changes,  # type: ignore[arg-type]
-            )
+            revision = self._status.revision + 1
+            self._status = replace(self._status, revision=revision, **changes)  # type: ignore[arg-type]
 
 
-def load_model(spec: ModelSpec, precision: Precision) -> Engine:
+def load_model(spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None) -> Engine:
     """Load a model through transformers, which takes seconds to import: the page need not wait."""
     from chat_ui.engine.load import load_engine  # noqa: PLC0415
 
-    return load_engine(spec, precision)
+    return load_engine(spec, precision, draft=draft)
 
 
-def _named(spec: ModelSpec, precision: Precision) -> str:
-    return f"{spec.label}, {QUANTIZATIONS[precision].label}"
+def _close_all(residents: Sequence[Resident]) -> None:
+    for one in residents:
+        try:
+            one.engine.close()
+        except Exception:  # it is gone for us, whatever became of it
+            log.exception("unloading %s failed", one.engine.facts.spec.id)

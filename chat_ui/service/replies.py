@@ -5,6 +5,7 @@ answer while it grows, and stores how it ended, whatever happens. It never calls
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ class Job:
     sent_at: float
 
 
-Begin = Callable[[Job, Message], Reply]
+Begin = Callable[[Job, str, Message], Reply]
 
 
 class Replies:
@@ -91,50 +92,73 @@ class Replies:
             reply.stored.wait(max(0.0, ends_at - time.monotonic()))
 
     @contextmanager
-    def reserved(self, owner: str, conversation_id: str) -> Iterator[Begin]:
-        """Keep a conversation for one new reply while its rows are written; `begin` starts it.
+    def reserved(self, owner: str, conversation_id: str | None) -> Iterator[Begin]:
+        """Keep a place for one new reply while its rows are written; `begin` starts it.
+
+        Args:
+            owner: whose reply.
+            conversation_id: nobody else may begin one there meanwhile; None for a conversation that
+                is yet to be made, whose id `begin` gets.
 
         Raises:
-            BusyError: an answer is being written there already, or too many are in all.
+            BusyError: an answer is being written there already, or too many are: of this owner's,
+                or in all.
         """
-        key = (owner, conversation_id)
+        key = (owner, conversation_id or secrets.token_hex(16))
         before = self._running.get(key)
         if before is not None and before.ended.is_set():
             before.stored.wait(STORE_DEADLINE_S)
         with self._lock:
-            if self._is_closed:
-                raise BusyError("The server is ending.", "Send your message when it is back.")
-            if key in self._running:
-                raise BusyError(
-                    "An answer is being written in this conversation.",
-                    "Wait for it, or press Stop.",
-                )
-            if len(self._running) >= self._settings.max_running_replies:
-                raise BusyError(
-                    f"The server is writing {len(self._running)} answers, as many as it may.",
-                    "Send your message again in a moment.",
-                )
+            self._refuse(key)
             self._running[key] = None
-        is_begun = False
 
-        def begin(job: Job, answer: Message) -> Reply:
-            nonlocal is_begun
+        def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
             numbers = Numbers(seed=job.options.config.seed)
             reply = Reply(conversation_id, answer.id, numbers, job.sent_at)
+            thread = threading.Thread(
+                target=self._run, args=(reply, job), name="reply", daemon=True
+            )
             with self._lock:
-                self._running[key] = reply
-                is_begun = True
+                thread.start()  # first: where no thread can be had, nothing has begun
+                self._running.pop(key)
+                self._running[owner, conversation_id] = reply
             if self._is_closed:
                 reply.stop("interrupted")
-            threading.Thread(target=self._run, args=(reply, job), name="reply", daemon=True).start()
             return reply
 
         try:
             yield begin
         finally:
-            if not is_begun:
-                with self._lock:
+            with self._lock:
+                if self._running.get(key, key) is None:  # it was not begun
                     del self._running[key]
+
+    def _refuse(self, key: tuple[str, str]) -> None:
+        if self._is_closed:
+            raise BusyError("The server is ending.", "Send your message when it is back.")
+        if key in self._running:
+            raise BusyError(
+                "An answer is being written in this conversation.", "Wait for it, or press Stop."
+            )
+        # One that has ended is here until it is stored, and its reader may send at once.
+        owners = [
+            owner
+            for (owner, _), reply in self._running.items()
+            if reply is None or not reply.ended.is_set()
+        ]
+        own = owners.count(key[0])
+        if own >= self._settings.max_replies_per_visitor:
+            raise BusyError(
+                "Your answer in another chat is still being written."
+                if own == 1
+                else f"{own} of your answers are being written, as many as may be at once.",
+                "Wait for one to end, or press Stop in its chat.",
+            )
+        if len(owners) >= self._settings.max_running_replies:
+            raise BusyError(
+                f"The server is writing {len(owners)} answers, as many as it may.",
+                "Send your message again in a moment.",
+            )
 
     def _run(self, reply: Reply, job: Job) -> None:
         try:
@@ -143,7 +167,7 @@ class Replies:
                 self._answer(engine, reply, job)
         except ChatUIError as error:
             reply.fail(error)
-        except Exception as error:
+        except BaseException as error:  # a library's panic is no Exception, and ends it no less
             log.exception("a reply failed")
             reply.fail(error)
         finally:
@@ -165,7 +189,7 @@ class Replies:
         )
         room = facts.window_tokens - fitted.prompt_tokens
         reply.enter(
-            "queued" if facts.kind == "single" and self._host.users > 1 else "reading",
+            "queued",  # until the engine says that it has started
             model=facts.spec.label,
             precision=facts.precision,
             prompt_tokens=fitted.prompt_tokens,
@@ -174,6 +198,7 @@ class Replies:
         request = Request(
             engine.encode(fitted.messages),
             replace(config, max_new_tokens=min(config.max_new_tokens, room)),
+            job.owner,
         )
         reply.began(engine.start(request, reply.take))
         self._watch(reply)

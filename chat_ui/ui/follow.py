@@ -143,10 +143,9 @@ class Follower:
             if now.revision != seen:
                 seen = now.revision
                 last = _grown(answer, now) if is_newest_answer else answer
-                label = self._service.model.label
                 yield (
                     before + _messages(_of(newest, [last]), 1),
-                    writing_status(newest, earlier, now, label),
+                    writing_status(newest, earlier, now, self._service.model),
                 )
             await mine.wait(tick_s(now.text))
 

@@ -7,15 +7,13 @@ these texts as text, so a model's name can't bring markup with it.
 from typing import Any, Final
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
-from chat_ui.service import ModelStatus, ReplySnapshot
-
-# As the picker names them. A test holds this against models/quantization.py, which `ui` can't see.
-PRECISION_LABELS: Final = {"full": "Full", "8bit": "8-bit", "4bit": "4-bit"}
+from chat_ui.service import PRECISION_LABELS, ModelStatus, ReplySnapshot
 
 PHASES: Final = {
     "starting": "Starting…",
     "loading": "Loading…",
     "ready": "Ready",
+    "unloaded": "Unloaded",
     "failed": "Not loaded",
 }
 
@@ -63,7 +61,7 @@ def conversation_status(conversation: Conversation, earlier: int) -> Status:
 
 
 def writing_status(
-    conversation: Conversation, earlier: int, now: ReplySnapshot, model_label: str
+    conversation: Conversation, earlier: int, now: ReplySnapshot, model: ModelStatus
 ) -> Status:
     """Of a conversation whose newest answer is being written.
 
@@ -71,11 +69,11 @@ def writing_status(
         conversation: the one shown.
         earlier: how many of its messages are above the window.
         now: the answer.
-        model_label: of the server's model, which may still be loading.
+        model: the server's, which may still be loading.
     """
     return conversation_status(conversation, earlier) | {
         "busy": True,
-        "text": phase(now, model_label),
+        "text": phase(now, model),
         "live": live(now.numbers),
         "notes": dropped(now.numbers),
         "regenerate": False,
@@ -87,11 +85,11 @@ def version(conversation: Conversation | ConversationSummary) -> str:
     return conversation.updated_at.isoformat()
 
 
-def phase(now: ReplySnapshot, model_label: str) -> str:
+def phase(now: ReplySnapshot, model: ModelStatus) -> str:
     """What an answer is doing. It stays the same while text comes: screen readers announce it."""
     return {
         "queued": "Waiting for its turn…",
-        "loading": f"Loading {model_label}…",
+        "loading": (model.phase == "loading" and model.note) or f"Loading {model.label}…",
         "reading": "Reading the prompt…",
         "writing": "Writing…",
         "done": "",
@@ -99,10 +97,10 @@ def phase(now: ReplySnapshot, model_label: str) -> str:
 
 
 def live(numbers: Numbers) -> str:
-    """Tokens so far and their pace, while they come."""
-    parts = []
-    if numbers.completion_tokens:
-        parts.append(_counted(numbers.completion_tokens, "token"))
+    """Tokens so far and their pace, while they come; before, what need not be read."""
+    if not numbers.completion_tokens:
+        return reused(numbers)
+    parts = [_counted(numbers.completion_tokens, "token")]
     if numbers.decode_tokens_per_s is not None:
         parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
     return " · ".join(parts)
@@ -110,7 +108,8 @@ def live(numbers: Numbers) -> str:
 
 def measured(numbers: Numbers) -> str:
     """Time to first token, decoding speed and length, such as
-    "First token after 0.12 s · 184 tokens/s · 57 tokens"; empty where nothing is known.
+    "First token after 0.12 s · 184 tokens/s · 57 tokens", then what saved time; empty where nothing
+    is known.
     """
     parts = []
     if numbers.first_token_s is not None:
@@ -119,7 +118,24 @@ def measured(numbers: Numbers) -> str:
         parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
     if numbers.completion_tokens:
         parts.append(_counted(numbers.completion_tokens, "token"))
-    return " · ".join(parts)
+    return " · ".join(filter(None, (*parts, reused(numbers), assisted(numbers))))
+
+
+def reused(numbers: Numbers) -> str:
+    """What of the prompt a cache held already."""
+    if not numbers.reused_tokens or numbers.prompt_tokens is None:
+        return ""
+    return f"reused {numbers.reused_tokens:,} of {numbers.prompt_tokens:,} prompt tokens"
+
+
+def assisted(numbers: Numbers) -> str:
+    """What came of assisted generation, where it was used."""
+    if not numbers.drafted_tokens:
+        return ""
+    share = f"{numbers.accepted_tokens:,} of {numbers.drafted_tokens:,} drafted tokens accepted"
+    if numbers.assisted_speedup is None:
+        return share
+    return f"{share}, {numbers.assisted_speedup:.1f} times as fast"
 
 
 def ending(message: Message) -> str:
@@ -157,7 +173,8 @@ def dropped(numbers: Numbers) -> list[str]:
 def model_line(status: ModelStatus) -> dict[str, Any]:
     """The server's model, for the line at the top of every page."""
     facts = [_precision(status.precision), *([status.dtype] if status.dtype else [])]
-    is_settled = status.phase in ("ready", "failed")
+    is_settled = status.phase not in ("starting", "loading")
+    beside = f"Also in memory: {'; '.join(status.others)}." if status.others else ""
     return {
         "revision": status.revision,
         "phase": status.phase,
@@ -167,9 +184,32 @@ def model_line(status: ModelStatus) -> dict[str, Any]:
         "label": status.label,
         "facts": " · ".join(facts),
         "state": PHASES[status.phase] if is_settled or not status.note else status.note,
-        "note": status.note if is_settled else "",
+        "note": " ".join(filter(None, (status.note, beside))) if is_settled else "",
         "error": status.error or "",
+        "seed": seed_note(status),
+        "assisted": assisted_note(status),
     }
+
+
+def seed_note(status: ModelStatus) -> str:
+    """When a seed repeats an answer, for the control; empty while no model is loaded."""
+    if status.dtype is None:
+        return ""
+    if status.repeats_in_company:
+        return "A seed repeats an answer exactly."
+    return "A seed repeats an answer exactly only while nobody else is being answered, unassisted."
+
+
+def assisted_note(status: ModelStatus) -> str:
+    """What drafts tokens for the loaded model, for its control; empty while there is none."""
+    if status.dtype is None:
+        return ""
+    if not status.drafter:
+        return "This model can't be assisted."
+    drafts = f"The drafts come from {status.drafter}."
+    if not status.is_mixture:
+        return drafts
+    return f"{drafts} With a mixture of experts, such as this model, it seldom helps."
 
 
 def _precision(precision: str) -> str:

@@ -102,7 +102,9 @@ class Server:
         self._there.set()  # it ended; whoever waits looks at the lines
 
     def _url(self) -> str:
-        assert self._there.wait(DEADLINE_S), "the server did not start in time"
+        if not self._there.wait(DEADLINE_S):
+            self.kill()  # nobody else will
+            raise AssertionError("the server did not start in time")
         for line in self.lines:
             if " is at http" in line:
                 return line.split(" is at ")[1].rstrip("/")

@@ -8,7 +8,9 @@ import re
 import sys
 
 from app import main
-from chat_ui.engine.fake import FakeLoader, Script
+from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
+from chat_ui.models.quantization import Precision
+from chat_ui.models.spec import ModelSpec
 
 _COUNT = re.compile(r"count to (\d+)(?: at (\d+))?")
 
@@ -23,5 +25,16 @@ def answer(prompt: str) -> Script:
     return Script(text=f"You said: {prompt}")
 
 
+class LoudLoader(FakeLoader):
+    """Says what it loads, for a test that counts."""
+
+    def __call__(
+        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+    ) -> FakeEngine:
+        """See `FakeLoader`."""
+        sys.stdout.write(f"loads {precision}\n")
+        return super().__call__(spec, precision, draft=draft)
+
+
 if __name__ == "__main__":
-    sys.exit(main(load=FakeLoader(answer, window_tokens=20_000)))
+    sys.exit(main(load=LoudLoader(answer, window_tokens=20_000)))

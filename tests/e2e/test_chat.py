@@ -1,5 +1,6 @@
 """A conversation in a real browser: it grows, stops, survives, and is its owner's alone."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from chat_ui.models.quantization import PRECISIONS
 from tests.e2e.chat import (
     ANSWER,
     answers,
@@ -41,7 +43,7 @@ def grown(page: Page) -> list[str]:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("precision", ["full", "8bit", "4bit"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_built_in_model_answers_three_questions_and_the_text_grows(
     serve: Serve, page: Page, precision: str
 ) -> None:
@@ -60,6 +62,19 @@ def test_the_built_in_model_answers_three_questions_and_the_text_grows(
     expect(questions(page)).to_have_text(questions_asked)
     expect(page.get_by_role("status").filter(has_text="tokens/s")).to_be_visible()
     assert server.health()["dtype"] in ("float32", "bfloat16")
+
+
+@pytest.mark.torch
+def test_a_later_turn_says_how_much_of_its_prompt_it_need_not_read(
+    serve: Serve, page: Page
+) -> None:
+    server = serve(real=True)
+    open_chat(page, server.url)
+    for number, question in enumerate(("Hello!", "What is a system message?"), start=1):
+        send(page, question)
+        wait_until_answered(page, number)
+    status = page.get_by_role("status").filter(has_text=re.compile(r"reused \d+ of \d+ prompt"))
+    expect(status).to_be_visible()
 
 
 def test_stop_ends_one_answer_and_keeps_its_text(server: Server, page: Page) -> None:

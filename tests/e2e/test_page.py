@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
+from chat_ui.models.quantization import QUANTIZATIONS
 from tests.e2e.chat import (
     answers,
     button,
     conversation_id,
+    last_word,
     message_box,
     open_chat,
     send,
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.browser
 
 
 def precision(page: Page, name: str) -> Locator:
-    return page.get_by_role("radiogroup", name="Precision").get_by_role("radio", name=name)
+    return page.get_by_role("radiogroup", name="Precision").get_by_role(
+        "radio", name=name, exact=True
+    )
 
 
 def show_panels(page: Page) -> None:
@@ -46,8 +50,8 @@ def test_every_part_has_its_name_and_nothing_scrolls_sideways(
     show_panels(page)
     expect(page.get_by_role("textbox", name="System prompt", exact=True)).to_be_visible()
     expect(page.get_by_role("combobox", name="Model", exact=True)).to_be_attached()
-    for name in ("Full", "8-bit", "4-bit"):
-        expect(precision(page, name)).to_be_attached()
+    for method in QUANTIZATIONS.values():
+        expect(precision(page, method.label)).to_be_attached()
     for name in ("Temperature", "Top-p", "Max new tokens"):
         expect(page.get_by_role("slider", name=name, exact=True)).to_be_attached()
 
@@ -80,6 +84,39 @@ def test_a_switch_shows_on_every_open_page(
     server.wait_for(precision="4bit", phase="ready")
     expect(precision(one, "4-bit")).to_be_checked()
     expect(precision(other, "4-bit")).to_be_checked()
+
+
+def test_going_back_to_a_model_in_memory_loads_nothing_and_a_running_answer_goes_on(
+    serve: Serve, page: Page
+) -> None:
+    server = serve()
+    open_chat(page, server.url)
+    server.wait_for(phase="ready")
+    send(page, "count to 2000 at 20")
+    expect(answers(page).last).to_contain_text("w3")
+    precision(page, "4-bit").check()
+    server.wait_for(precision="4bit", phase="ready")
+    expect(page.get_by_text("Also in memory: Pocket Guide").first).to_be_visible()
+    expect(answers(page).last).to_contain_text(f"w{last_word(page) + 5}")
+    precision(page, "Full").check()
+    server.wait_for(precision="full", phase="ready")
+    expect(answers(page).last).to_contain_text(f"w{last_word(page) + 5}")
+    assert [line for line in server.lines if "loads" in line] == ["loads full", "loads 4bit"]
+    button(page, "Stop").click()
+    expect(button(page, "Stop")).to_be_hidden()
+
+
+def test_what_the_loaded_model_means_for_a_setting_stands_below_it(
+    server: Server, page: Page
+) -> None:
+    open_chat(page, server.url)
+    page.get_by_role("button", name="More").click()
+    expect(page.get_by_text("A seed repeats an answer exactly.", exact=True)).to_be_visible()
+    expect(page.get_by_text("The drafts come from prompt lookup.", exact=True)).to_be_visible()
+    seed = page.get_by_role("textbox", name="Seed", exact=True)
+    expect(seed).to_have_accessible_description("A seed repeats an answer exactly.")
+    assisted = page.get_by_role("checkbox", name="Assisted generation")
+    expect(assisted).to_have_accessible_description("The drafts come from prompt lookup.")
 
 
 def test_a_model_that_is_none_is_a_sentence(server: Server, page: Page) -> None:

@@ -1,5 +1,6 @@
 """ChatService over a real store and a fake engine: what a page relies on."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
-from chat_ui.engine.fake import FakeLoader
+from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
+from chat_ui.engine.protocol import Cancel, Delta, Finished, Request, Sink, Started
 from chat_ui.errors import (
     BusyError,
     ChatUIError,
@@ -210,6 +212,117 @@ def test_as_many_answers_as_the_server_may_write(
     assert ended(service.reply(BEN, None, "now", OPTIONS)).snapshot().state == "complete"
 
 
+def test_as_many_answers_as_one_visitor_may_have(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(max_replies_per_visitor=1)
+    mine = service.reply(ANNA, None, "slow", OPTIONS)
+    with pytest.raises(BusyError, match=r"another chat is still being written.*press Stop"):
+        service.reply(ANNA, None, "one more", OPTIONS)
+    assert [c.title for c in service.conversations(ANNA)] == ["slow"], "nothing is left of it"
+    assert service.reply(BEN, None, "slow", OPTIONS).snapshot().error is None
+    mine.stop()
+    assert mine.ended.wait(20)  # not `stored`: who sees the end may send at once
+    assert ended(service.reply(ANNA, None, "now", OPTIONS)).snapshot().state == "complete"
+
+
+def test_the_limit_of_several_names_their_number(make_service: Callable[..., ChatService]) -> None:
+    service = make_service(max_replies_per_visitor=2)
+    first = service.reply(ANNA, None, "slow", OPTIONS)
+    service.reply(ANNA, None, "slow", OPTIONS)
+    other = ended(service.reply(BEN, None, "Hello", OPTIONS))
+    with pytest.raises(BusyError, match="2 of your answers are being written"):
+        service.reply(ANNA, None, "one more", OPTIONS)
+    with pytest.raises(BusyError, match="in this conversation"):
+        service.regenerate(ANNA, first.conversation_id, OPTIONS)
+    assert other.snapshot().state == "complete"
+
+
+def test_a_reply_waits_for_its_turn_until_the_engine_has_started(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Request, Sink]] = []
+
+    def hold(engine: FakeEngine, request: Request, sink: Sink) -> Cancel:
+        asked.append((request, sink))
+        return lambda: sink(Finished("cancelled"))
+
+    monkeypatch.setattr(FakeEngine, "start", hold)
+    reply = service.reply(ANNA, None, "Hello", OPTIONS)
+    wait_until(lambda: bool(asked))
+    assert reply.snapshot().phase == "queued"
+    request, sink = asked[0]
+    assert request.owner == ANNA
+    sink(Started(5))
+    assert reply.snapshot().phase == "reading"
+    assert reply.snapshot().numbers.reused_tokens == 5
+    sink(Delta("Hi", 1))
+    assert reply.snapshot().phase == "writing"
+    sink(Finished("stop"))
+    assert ended(reply).snapshot().text == "Hi"
+
+
+def test_what_was_reused_and_drafted_is_stored(service: ChatService, loader: FakeLoader) -> None:
+    end = Finished("stop", drafted_tokens=60, accepted_tokens=41, assisted_speedup=1.4)
+    loader._answer = lambda prompt: Script("Hi", reused_tokens=12, end=end)
+    reply = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    numbers = service.conversation(ANNA, reply.conversation_id).path()[-1].numbers
+    assert numbers.reused_tokens == 12
+    assert (numbers.drafted_tokens, numbers.accepted_tokens) == (60, 41)
+    assert numbers.assisted_speedup == 1.4
+
+
+class Panic(BaseException):
+    """What a library that is not Python's may raise."""
+
+
+@pytest.mark.parametrize("method", ["encode", "start"])
+@pytest.mark.parametrize("error", [RuntimeError("secret"), MemoryError(), Panic("secret")])
+def test_whatever_an_engine_raises_ends_the_answer_with_a_sentence(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FakeEngine, method, fail)
+        reply = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    now = reply.snapshot()
+    assert (now.state, now.phase) == ("failed", "done")
+    assert (now.error or "").startswith("Something went wrong inside the app.")
+    again = ended(service.reply(ANNA, reply.conversation_id, "once more", OPTIONS))
+    assert again.snapshot().state == "complete"
+
+
+def test_whatever_a_loader_raises_ends_the_answer_with_a_sentence(
+    make_service: Callable[..., ChatService], loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> FakeEngine:
+        raise Panic("secret")
+
+    monkeypatch.setattr(FakeLoader, "__call__", fail)
+    reply = ended(make_service().reply(ANNA, None, "Hello", OPTIONS))
+    assert reply.snapshot().state == "failed"
+    assert (reply.snapshot().error or "").startswith("Something went wrong inside the app.")
+
+
+def test_a_reply_without_a_thread_gives_its_place_back(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    wait_until(lambda: service.running(ANNA, first.conversation_id) is None)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            service.reply(ANNA, first.conversation_id, "too many", OPTIONS)
+    again = ended(service.reply(ANNA, first.conversation_id, "again", OPTIONS))
+    assert again.snapshot().state == "complete"
+
+
 def test_an_answer_that_no_page_follows_is_stopped_after_the_grace_period(
     make_service: Callable[..., ChatService],
 ) -> None:
@@ -228,7 +341,7 @@ def test_an_engine_that_hangs_does_not_keep_the_conversation(
 ) -> None:
     monkeypatch.setattr("chat_ui.service.replies.STOP_DEADLINE_S", 0.05)
     reply = service.reply(ANNA, None, "hang", OPTIONS)
-    wait_until(lambda: reply.snapshot().phase == "reading")
+    wait_until(lambda: reply.snapshot().phase == "reading")  # the fake says that it has started
     reply.began(lambda: None)  # an engine that does not listen
     reply.stop()
     assert ended(reply).snapshot().state == "stopped"

@@ -1,13 +1,14 @@
-"""The server's one model: loading, switching, and putting back."""
+"""The server's models: loading, switching, putting back, and which stay in memory."""
 
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chat_ui.engine.fake import FakeLoader
+from chat_ui.engine.fake import WEIGHT_BYTES, FakeEngine, FakeLoader
 from chat_ui.errors import (
     BusyError,
     EngineStoppedError,
@@ -16,19 +17,34 @@ from chat_ui.errors import (
     ModelNotFoundError,
     NotAllowedError,
 )
-from chat_ui.models.spec import BUILT_IN_FOLDER, find
+from chat_ui.models.quantization import Precision
+from chat_ui.models.spec import BUILT_IN_FOLDER, ModelSpec, find
 from chat_ui.service import ChatService, ModelHost, ReplyOptions
 from tests.service.conftest import ended, wait_until
 
 ANNA = "a" * 64
 
 
+MakeHost = Callable[..., ModelHost]
+
+
 @pytest.fixture
-def make_host(loader: FakeLoader) -> Iterator[Callable[[bool], ModelHost]]:
+def make_host(loader: FakeLoader) -> Iterator[MakeHost]:
+    """Makes hosts on a machine with room for so many models."""
     hosts: list[ModelHost] = []
 
-    def make(fits_beside: bool) -> ModelHost:
-        hosts.append(ModelHost(find(""), "full", loader, lambda *_: fits_beside))
+    def make(room: int, **options: Any) -> ModelHost:
+        def fits(
+            spec: ModelSpec,
+            precision: Precision,
+            draft: ModelSpec | None,
+            *,
+            resident_bytes: int,
+            budget_bytes: int | None,
+        ) -> bool:
+            return resident_bytes < room * WEIGHT_BYTES
+
+        hosts.append(ModelHost(find(""), "full", loader, fits, **options))
         return hosts[-1]
 
     yield make
@@ -44,11 +60,21 @@ def ready(host: ModelHost) -> None:
     wait_until(lambda: host.status.phase in ("ready", "failed"))
 
 
-@pytest.mark.parametrize("fits_beside", [True, False])
+def switched(host: ModelHost, precision: Precision) -> None:
+    """Change, and wait until that is done."""
+    host.switch("", precision)
+    wait_until(lambda: host.status.phase == "ready" and host.status.precision == precision)
+
+
+def in_memory(loader: FakeLoader) -> list[str]:
+    return [engine.facts.precision for engine in loader.engines if not engine.is_closed]
+
+
+@pytest.mark.parametrize("room", [1, 2])
 def test_a_switch_loads_the_other_precision(
-    make_host: Callable[[bool], ModelHost], fits_beside: bool, loader: FakeLoader
+    make_host: MakeHost, room: int, loader: FakeLoader
 ) -> None:
-    host = make_host(fits_beside)
+    host = make_host(room)
     host.start()
     ready(host)
     host.switch("", "4bit")
@@ -60,11 +86,11 @@ def test_a_switch_loads_the_other_precision(
     assert [precision for _, precision in loader.loads] == ["full", "4bit"]
 
 
-@pytest.mark.parametrize(("fits_beside", "loads"), [(True, 2), (False, 3)])
+@pytest.mark.parametrize(("room", "loads"), [(2, 2), (1, 3)])
 def test_a_failed_switch_puts_the_old_model_back_and_says_why(
-    make_host: Callable[[bool], ModelHost], fits_beside: bool, loads: int, loader: FakeLoader
+    make_host: MakeHost, room: int, loads: int, loader: FakeLoader
 ) -> None:
-    host = make_host(fits_beside)
+    host = make_host(room)
     host.start()
     ready(host)
     loader.fails.add("8bit")
@@ -79,9 +105,9 @@ def test_a_failed_switch_puts_the_old_model_back_and_says_why(
 
 
 def test_when_no_model_is_left_every_message_gets_the_reason(
-    make_host: Callable[[bool], ModelHost], loader: FakeLoader
+    make_host: MakeHost, loader: FakeLoader
 ) -> None:
-    host = make_host(False)
+    host = make_host(1)
     host.start()
     ready(host)
     loader.fails |= {"8bit", "full"}
@@ -95,10 +121,8 @@ def test_when_no_model_is_left_every_message_gets_the_reason(
     assert host.status.precision == "8bit"
 
 
-def test_a_switch_waits_for_the_replies_that_are_running(
-    make_host: Callable[[bool], ModelHost],
-) -> None:
-    host = make_host(True)
+def test_a_switch_waits_for_the_replies_whose_model_has_to_leave(make_host: MakeHost) -> None:
+    host = make_host(1)
     with host.lend(never) as engine:
         host.switch("", "4bit")
         wait_until(lambda: "when the answers" in host.status.note)
@@ -119,9 +143,9 @@ def _borrowed(host: ModelHost) -> Iterator[str]:
         yield engine.facts.precision
 
 
-def test_one_change_at_a_time(make_host: Callable[[bool], ModelHost], loader: FakeLoader) -> None:
+def test_one_change_at_a_time(make_host: MakeHost, loader: FakeLoader) -> None:
     loader.gate.clear()
-    host = make_host(True)
+    host = make_host(2)
     host.start()
     with pytest.raises(BusyError):
         host.switch("", "4bit")
@@ -132,11 +156,9 @@ def test_one_change_at_a_time(make_host: Callable[[bool], ModelHost], loader: Fa
     assert len(loader.loads) == 1
 
 
-def test_who_gives_up_while_it_loads_is_let_go(
-    make_host: Callable[[bool], ModelHost], loader: FakeLoader
-) -> None:
+def test_who_gives_up_while_it_loads_is_let_go(make_host: MakeHost, loader: FakeLoader) -> None:
     loader.gate.clear()
-    host = make_host(True)
+    host = make_host(2)
     host.start()
     with pytest.raises(EngineStoppedError), host.lend(lambda: True):
         raise AssertionError("it is not loaded yet")
@@ -144,13 +166,13 @@ def test_who_gives_up_while_it_loads_is_let_go(
 
 
 def test_a_model_that_comes_after_the_end_is_unloaded_again(
-    make_host: Callable[[bool], ModelHost], loader: FakeLoader
+    make_host: MakeHost, loader: FakeLoader
 ) -> None:
     closed = threading.Event()
     loader.gate.clear()
-    host = make_host(True)
+    host = make_host(2)
 
-    def load(spec: object, precision: object) -> object:
+    def load(spec: object, precision: object, draft: object) -> object:
         engine = FakeLoader.__call__(loader, spec, precision)  # type: ignore[arg-type]
         engine.close = closed.set  # type: ignore[method-assign]
         return engine
@@ -160,6 +182,206 @@ def test_a_model_that_comes_after_the_end_is_unloaded_again(
     host.close()
     loader.gate.set()
     assert closed.wait(20)
+
+
+def test_going_back_to_a_model_in_memory_loads_nothing(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    switched(host, "4bit")
+    assert host.status.others == (f"{find('').label}, Full",)
+    host.switch("", "full")
+    assert (host.status.phase, host.status.precision) == ("ready", "full")  # at once
+    assert host.status.others == (f"{find('').label}, 4-bit",)
+    with host.lend(never) as engine:
+        assert engine.facts.precision == "full"
+    assert len(loader.loads) == 2
+
+
+def test_running_replies_end_on_their_own_model_while_new_ones_have_the_new_one(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    with host.lend(never) as before:
+        switched(host, "4bit")
+        with host.lend(never) as after:
+            assert (before.facts.precision, after.facts.precision) == ("full", "4bit")
+            assert in_memory(loader) == ["full", "4bit"]
+
+
+def test_who_was_used_longest_ago_leaves_first(make_host: MakeHost, loader: FakeLoader) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    switched(host, "8bit")
+    host.switch("", "full")  # so 8-bit is the older one
+    switched(host, "4bit")
+    assert in_memory(loader) == ["full", "4bit"]
+
+
+def test_a_lent_model_stays_and_another_leaves_for_a_third(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    with host.lend(never):
+        switched(host, "8bit")
+        switched(host, "4bit")
+        assert in_memory(loader) == ["full", "4bit"]
+
+
+def test_a_model_that_is_larger_than_the_budget_unloads_nothing(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    def refuse(spec: ModelSpec, precision: Precision, *_: object, **__: object) -> bool:
+        raise ModelError("It takes more than models may.", "Choose a smaller one.")
+
+    host = make_host(1)
+    host.start()
+    ready(host)
+    host._fits = refuse
+    host.switch("", "4bit")
+    wait_until(lambda: host.status.error is not None)
+    assert (host.status.phase, host.status.precision) == ("ready", "full")
+    assert in_memory(loader) == ["full"]
+    assert len(loader.loads) == 1
+
+
+def test_the_first_model_may_not_be_larger_than_the_budget_either(
+    make_service: Callable[..., ChatService], loader: FakeLoader
+) -> None:
+    service = make_service(model_memory_bytes=1000)
+    service.start()
+    wait_until(lambda: service.model.phase == "failed")
+    assert "models may take 0.0 GB here" in (service.model.error or "")
+    assert loader.loads == []
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_idle_model_leaves_and_the_next_message_loads_it_again(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    clock = Clock()
+    host = make_host(2, unload_after_s=600, clock=clock)
+    with host.lend(never):
+        clock.now = 10_000
+        host.unload_idle()
+        assert in_memory(loader) == ["full"], "one that is lent never leaves"
+    clock.now += 599
+    host.unload_idle()
+    assert in_memory(loader) == ["full"]
+    clock.now += 1
+    host.unload_idle()
+    assert in_memory(loader) == []
+    assert host.status.phase == "unloaded"
+    assert host.status.note == "Nobody has used it for a while; the next message loads it again."
+    loader.gate.clear()
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.extend(_borrowed(host)))
+    reader.start()
+    wait_until(lambda: host.status.phase == "loading")
+    loader.gate.set()
+    reader.join(20)
+    assert got == ["full"]
+
+
+def test_idle_models_leave_by_themselves(make_host: MakeHost, loader: FakeLoader) -> None:
+    host = make_host(2, unload_after_s=0.05)
+    host.start()
+    wait_until(lambda: bool(loader.engines))
+    wait_until(lambda: host.status.phase == "unloaded")
+    assert in_memory(loader) == []
+
+
+def test_an_idle_model_beside_the_present_one_leaves_alone(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    clock = Clock()
+    host = make_host(2, unload_after_s=600, clock=clock)
+    host.start()
+    ready(host)
+    clock.now = 500
+    switched(host, "4bit")
+    clock.now = 700
+    host.unload_idle()
+    assert in_memory(loader) == ["4bit"]
+    assert (host.status.phase, host.status.others) == ("ready", ())
+
+
+def test_a_model_that_could_not_be_loaded_again_is_tried_at_the_next_message(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    clock = Clock()
+    host = make_host(1, unload_after_s=600, clock=clock)
+    host.start()
+    ready(host)
+    clock.now = 600
+    host.unload_idle()
+    loader.fails.add("full")
+    with pytest.raises(ModelError, match="can't be loaded"), host.lend(never):
+        raise AssertionError("there is nothing to lend")
+    assert host.status.phase == "unloaded"
+    loader.fails.clear()
+    with host.lend(never) as engine:
+        assert engine.facts.precision == "full"
+    assert host.status.error is None
+
+
+class Panic(BaseException):
+    """What a library that is not Python's may raise."""
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), Panic(), SystemExit(1)])
+def test_whatever_a_loader_raises_becomes_a_sentence(
+    make_host: MakeHost, loader: FakeLoader, error: BaseException
+) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+
+    def fail(*_: object, **__: object) -> FakeEngine:
+        raise error
+
+    host._load = fail
+    host.switch("", "4bit")
+    wait_until(lambda: host.status.error is not None)
+    assert host.status.phase == "ready"
+    assert (host.status.error or "").startswith("Something went wrong inside the app.")
+    with host.lend(never) as engine:
+        assert engine.facts.precision == "full"
+
+
+def test_a_model_that_can_not_be_closed_does_not_stop_a_change(
+    make_host: MakeHost, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("stuck")
+
+    host = make_host(1)
+    host.start()
+    ready(host)
+    with monkeypatch.context() as broken:
+        broken.setattr(loader.engines[0], "close", fail)
+        switched(host, "4bit")
+
+
+def test_a_draft_model_goes_with_every_load(make_host: MakeHost, loader: FakeLoader) -> None:
+    draft = ModelSpec("tiny", "Tiny (1M)", "folder")
+    host = make_host(2, draft_for=lambda spec: draft)
+    host.start()
+    ready(host)
+    assert host.status.drafter == "Tiny (1M)"
+    assert loader.drafts == ["tiny"]
 
 
 def test_a_page_switches_for_everybody_and_strangers_for_nobody(
@@ -200,7 +422,7 @@ def test_a_folder_becomes_a_choice_once_it_is_loaded(service: ChatService, tmp_p
 
 
 def test_a_hub_model_that_can_not_be_had_unloads_nothing(
-    make_host: Callable[[bool], ModelHost],
+    make_host: MakeHost,
     loader: FakeLoader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,7 +430,7 @@ def test_a_hub_model_that_can_not_be_had_unloads_nothing(
         raise ModelNotFoundError("There is no such model.", "Check its name.")
 
     monkeypatch.setattr("chat_ui.models.hub.download", refuse)
-    host = make_host(False)
+    host = make_host(1)
     host.start()
     ready(host)
     host.switch("nobody/nothing-here", "full")

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from chat_ui.models.quantization import QUANTIZATIONS
+from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.settings import Settings
-from chat_ui.ui import islands, page, status
+from chat_ui.ui import islands, page
 from chat_ui.ui.panels import PANELS
 from tests.ui.conftest import FakeService
 
@@ -103,6 +103,7 @@ def test_the_user_s_change_of_the_model_is_told_from_ours(demo):
     [
         *("Message", "System prompt", "Model", "Precision", "Temperature", "Top-p"),
         *("Max new tokens", "Top-k", "Min-p", "Repetition penalty", "Seed", "Stop strings"),
+        "Assisted generation",
     ],
 )
 def test_every_control_is_there_once(demo, label):
@@ -158,6 +159,15 @@ def test_the_page_fetches_nothing_from_elsewhere():
     assert not [sheet for sheet in options["theme"]._stylesheets if sheet]
 
 
+def test_every_note_of_a_setting_is_written_by_the_script(demo):
+    script = (page.ASSETS / "js" / "pulse.js").read_text(encoding="utf-8")
+    values = [html.value for html in of_type(demo, gr.HTML) if "setting-note" in str(html.value)]
+    ids = re.findall(r'id="([\w-]+)"', "".join(values))
+    assert ids == ["note-seed", "note-assisted"]
+    for id_ in ids:
+        assert f'byId("{id_}")' in script
+
+
 def test_the_script_mounts_every_island():
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
     source = inspect.getsource(islands) + inspect.getsource(page)
@@ -167,5 +177,7 @@ def test_the_script_mounts_every_island():
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name
 
 
-def test_precisions_are_those_that_can_be_loaded():
-    assert {name: q.label for name, q in QUANTIZATIONS.items()} == status.PRECISION_LABELS
+def test_precisions_are_those_that_can_be_loaded(demo):
+    labels = [(q.label, name) for name, q in QUANTIZATIONS.items()]
+    assert list(QUANTIZATIONS) == list(PRECISIONS)
+    assert labelled(demo, "Precision").choices == labels

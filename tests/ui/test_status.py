@@ -7,7 +7,7 @@ import pytest
 from chat_ui.chat.messages import Message, Numbers
 from chat_ui.service import ModelStatus, ReplySnapshot
 from chat_ui.ui import status
-from tests.ui.conftest import THEN, conversation_of
+from tests.ui.conftest import READY, THEN, conversation_of
 
 NUMBERS = Numbers(completion_tokens=57, first_token_s=0.1234, decode_tokens_per_s=184.4)
 
@@ -80,9 +80,7 @@ def test_while_text_comes_the_announced_text_stays_the_same():
     conversation = conversation_of("Hello", "")
     early = ReplySnapshot(1, "writing", "a", "writing", None, Numbers(completion_tokens=1))
     late = ReplySnapshot(9, "writing", "a b", "writing", None, NUMBERS)
-    one, two = (
-        status.writing_status(conversation, 0, now, "Pocket Guide") for now in (early, late)
-    )
+    one, two = (status.writing_status(conversation, 0, now, READY) for now in (early, late))
     assert one["text"] == two["text"] == "Writing…"
     assert (one["live"], two["live"]) == ("1 token", "57 tokens · 184 tokens/s")
     assert one["busy"] is True
@@ -99,9 +97,37 @@ def test_while_text_comes_the_announced_text_stays_the_same():
 )
 def test_what_comes_before_the_first_word_has_a_name(phase, text):
     now = ReplySnapshot(0, phase, "", "writing", None, Numbers())
-    assert (
-        status.writing_status(conversation_of("Hello", ""), 0, now, "Pocket Guide")["text"] == text
+    assert status.writing_status(conversation_of("Hello", ""), 0, now, READY)["text"] == text
+
+
+def test_who_waits_for_a_model_reads_which():
+    now = ReplySnapshot(0, "loading", "", "writing", None, Numbers())
+    changing = replace(READY, phase="loading", note="Loading Other, 8-bit…")
+    shown = status.writing_status(conversation_of("Hello", ""), 0, now, changing)
+    assert shown["text"] == "Loading Other, 8-bit…"
+
+
+def test_what_a_cache_held_is_told_while_it_reads_and_afterwards():
+    numbers = Numbers(prompt_tokens=1874, reused_tokens=1820)
+    reading = ReplySnapshot(1, "reading", "", "writing", None, numbers)
+    now = status.writing_status(conversation_of("Hello", ""), 0, reading, READY)
+    assert (now["text"], now["live"]) == (
+        "Reading the prompt…",
+        "reused 1,820 of 1,874 prompt tokens",
     )
+    done = replace(NUMBERS, prompt_tokens=1874, reused_tokens=1820)
+    assert shown(answer("complete", done))["text"] == (
+        "First token after 0.12 s · 184 tokens/s · 57 tokens · reused 1,820 of 1,874 prompt tokens"
+    )
+    assert status.reused(replace(numbers, reused_tokens=0)) == ""
+
+
+def test_assisted_generation_tells_its_share_and_the_speed_where_it_is_known():
+    drafted = Numbers(drafted_tokens=60, accepted_tokens=41)
+    assert status.measured(drafted) == "41 of 60 drafted tokens accepted"
+    known = replace(drafted, assisted_speedup=1.42)
+    assert status.measured(known) == "41 of 60 drafted tokens accepted, 1.4 times as fast"
+    assert status.measured(Numbers(assisted_speedup=1.4)) == ""
 
 
 def test_the_model_line_names_model_precision_and_dtype():
@@ -113,6 +139,45 @@ def test_the_model_line_names_model_precision_and_dtype():
     line = status.model_line(loading)
     assert (line["label"], line["facts"]) == ("Tiny (4M)", "4-bit")
     assert (line["state"], line["note"], line["is_settled"]) == ("Loading it…", "", False)
+
+
+def test_models_that_stay_in_memory_are_named():
+    line = status.model_line(replace(READY, note="A reason.", others=("Tiny, 4-bit", "A, Full")))
+    assert line["note"] == "A reason. Also in memory: Tiny, 4-bit; A, Full."
+
+
+def test_an_unloaded_model_is_settled_and_says_what_comes_next():
+    gone = replace(READY, phase="unloaded", dtype=None, note="The next message loads it again.")
+    line = status.model_line(gone)
+    assert (line["state"], line["is_settled"]) == ("Unloaded", True)
+    assert line["note"] == "The next message loads it again."
+    assert (line["seed"], line["assisted"]) == ("", "")
+
+
+@pytest.mark.parametrize(("repeats", "end"), [(True, "exactly."), (False, "being answered.")])
+def test_the_seed_says_when_it_repeats(repeats, end):
+    line = status.model_line(replace(READY, repeats_in_company=repeats))
+    assert line["seed"].startswith("A seed repeats an answer exactly")
+    assert line["seed"].endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("drafter", "is_mixture", "note"),
+    [
+        ("prompt lookup", False, "The drafts come from prompt lookup."),
+        ("SmolLM2 (135M)", False, "The drafts come from SmolLM2 (135M)."),
+        (
+            "prompt lookup",
+            True,
+            "The drafts come from prompt lookup. With a mixture of experts, such as this model, it "
+            "seldom helps.",
+        ),
+        ("", False, "This model can't be assisted."),
+    ],
+)
+def test_the_assisted_setting_says_what_drafts(drafter, is_mixture, note):
+    now = replace(READY, drafter=drafter, is_mixture=is_mixture)
+    assert status.model_line(now)["assisted"] == note
 
 
 def test_a_failed_change_stays_readable():

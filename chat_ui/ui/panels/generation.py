@@ -17,12 +17,21 @@ Component = gr.components.Component
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its name in GenerationConfig, its control, and what its value is made into."""
+    """One setting.
+
+    Attributes:
+        name: in GenerationConfig.
+        control: makes its control.
+        value: makes a value of GenerationConfig of the control's.
+        is_basic: it is always shown.
+        has_note: a sentence below it depends on the loaded model; see `status.model_line`.
+    """
 
     name: str
     control: Callable[[], Component]
     value: Callable[[Any], Any]
     is_basic: bool = False
+    has_note: bool = False
 
 
 def _whole(value: Any) -> Any:
@@ -92,7 +101,7 @@ SETTINGS: Final = (
         _slider("Repetition penalty", 0.5, 2.0, 0.05, DEFAULT.repetition_penalty, "1 is none."),
         _same,
     ),
-    Setting("seed", _seed_box, _seed_number),
+    Setting("seed", _seed_box, _seed_number, has_note=True),
     Setting(
         "stop",
         lambda: gr.Textbox(
@@ -113,6 +122,7 @@ SETTINGS: Final = (
             elem_id="set-assisted-generation",
         ),
         _same,
+        has_note=True,
     ),
 )
 
@@ -121,8 +131,14 @@ def build(settings: Settings) -> dict[str, Component]:
     """The panel's controls by name."""
     controls = {setting.name: setting.control() for setting in SETTINGS if setting.is_basic}
     with gr.Accordion("More", open=False, elem_id="more-settings"):
-        more = {setting.name: setting.control() for setting in SETTINGS if not setting.is_basic}
-    return controls | more
+        for setting in SETTINGS:
+            if not setting.is_basic:
+                controls[setting.name] = setting.control()
+                if setting.has_note:
+                    # The script writes what is true of the loaded model, as text.
+                    note = f'<p class="setting-note" id="note-{setting.name}"></p>'
+                    gr.HTML(note, js_on_load=None)
+    return controls
 
 
 def in_order(controls: dict[str, Component]) -> list[Component]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from chat_ui.service import PRECISION_LABELS
 from chat_ui.settings import Settings
-from chat_ui.ui.status import PRECISION_LABELS
 
 FIXED_INFO = "The model is fixed on this server."
 FREE_INFO = "Choose one, or type a folder's path."
