@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fix lock guide screenshots dev browser
+.PHONY: help install run test check fix lock guide screenshots bench dev browser
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,9 @@ guide: install ## Build the pocket guide
 screenshots: dev browser ## Take the screenshots of the documentation
 	$(BIN)/python -m tools.screenshots
 
+bench: $(VENV)/.installed-bench ## Measure speed and memory (options: make bench ARGS="--quick")
+	$(BIN)/python -m tools.bench $(ARGS)
+
 dev: $(VENV)/.installed-dev
 
 browser: dev
@@ -52,8 +55,8 @@ $(VENV)/.installed: requirements.txt | $(BIN)/pip
 	$(BIN)/pip install --requirement requirements.txt
 	touch $@
 
-# The extra alone: the app is run from this folder and never built or installed.
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+# An extra alone: the app is run from this folder and never built or installed.
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.installed
 	$(BIN)/pip install --constraint requirements.txt $$($(BIN)/python -c \
-	  'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"])')
+	  'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"])')
 	touch $@

@@ -33,7 +33,7 @@ DEV = {"hypothesis", "mypy", "playwright", "pytest", "ruff"}
 
 TARGETS = {
     *("help", "install", "run", "test", "check", "fix"),
-    *("lock", "guide", "screenshots"),
+    *("lock", "guide", "screenshots", "bench"),
 }
 
 
