@@ -24,9 +24,9 @@ from typing import Any, Final, Protocol
 
 log = logging.getLogger(__name__)
 
-# Never more drafts than this in a step. Each costs what reading one more token of a prompt costs: a
-# step of 17 tokens took about 1.6 times as long as one of 1 (135M, float32, two CPU cores).
-MAX_DRAFTS: Final = 16
+# Never more drafts than this in a step: with the newest token, as many rows as the kernels for a CPU
+# take (`native/compiled.py`). Beyond, a step of 135M parameters goes torch's slower way.
+MAX_DRAFTS: Final = 7
 _FIRST_DRAFTS: Final = 4
 # The longest beginning is tried first: three tokens that came before say more than two.
 _GRAMS: Final = (3, 2)

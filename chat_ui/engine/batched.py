@@ -28,7 +28,7 @@ from chat_ui.engine import paged, sizing
 from chat_ui.engine.answer import Answer
 from chat_ui.engine.assist import Assistant, PromptLookup
 from chat_ui.engine.draft import DraftModel
-from chat_ui.engine.loaded import LoadedModel, give_back_memory, release
+from chat_ui.engine.loaded import LoadedModel, end_thread_pool, give_back_memory, release
 from chat_ui.engine.protocol import Cancel, Event, Failed, Finished, Request, Sink
 from chat_ui.engine.sampler import Sampler
 from chat_ui.engine.turns import Turns
@@ -220,6 +220,8 @@ class BatchedEngine:
         return not self._stopping
 
     def _take_commands(self, *, wait: bool) -> None:
+        if wait and self._inbox.empty():
+            end_thread_pool()
         while wait or not self._inbox.empty():
             self._inbox.get()()
             wait = False

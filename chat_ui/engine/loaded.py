@@ -4,11 +4,13 @@
 """
 
 import ctypes
+import functools
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -17,6 +19,9 @@ from chat_ui.engine.template import ChatTemplate
 from chat_ui.errors import EngineError, PromptTooLongError
 
 T = TypeVar("T")
+
+# Source: OpenMP 5.2, `omp_pause_resource_t`.
+_PAUSE_SOFT: Final = 1
 
 
 @dataclass(slots=True)
@@ -95,6 +100,30 @@ def run_on_own_thread(function: Callable[[], T]) -> T:
     """
     with ThreadPoolExecutor(1, thread_name_prefix="torch-job") as pool:
         return pool.submit(function).result()
+
+
+def end_thread_pool() -> None:
+    """End the OpenMP threads of the calling thread, which has nothing to compute for now.
+
+    A pool counts while it waits, too: with more threads than cores, libgomp's spin only for a
+    moment at each barrier, and then sleep. 135M parameters wrote 36 tokens/s instead of 72 while
+    another model was in memory and idle. The next product starts them again, in 0.1 ms.
+    Source: OpenMP 5.2, `omp_pause_resource_all`; libgomp, `gomp_throttled_spin_count_var`.
+    """
+    openmp = _openmp()
+    if openmp is not None:
+        openmp.omp_pause_resource_all(_PAUSE_SOFT)
+
+
+@functools.cache
+def _openmp() -> Any:
+    """The OpenMP library that torch brought and loaded; None where it has another one."""
+    for file in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"):
+        try:
+            return ctypes.CDLL(str(file))
+        except OSError:
+            continue
+    return None
 
 
 def _trim_heap() -> None:

@@ -28,7 +28,7 @@ from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine.answer import Answer, is_out_of_memory
 from chat_ui.engine.forward import Forward
 from chat_ui.engine.kept_caches import Cached, KeptCaches
-from chat_ui.engine.loaded import LoadedModel, give_back_memory, release
+from chat_ui.engine.loaded import LoadedModel, end_thread_pool, give_back_memory, release
 from chat_ui.engine.protocol import Cancel, EngineFacts, Request, Sink
 from chat_ui.engine.sampler import Sampler
 from chat_ui.errors import EngineStoppedError
@@ -186,6 +186,8 @@ class SingleEngine:
             self._advance(reading)
 
     def _take_commands(self, *, wait: bool = False) -> None:
+        if wait and self._inbox.empty():
+            end_thread_pool()
         while wait or not self._inbox.empty():
             self._inbox.get()()
             wait = False

@@ -28,7 +28,7 @@ _SAMPLE_PARAMETERS: Final = 64 * 2**20
 _MEASURABLE_PARAMETERS: Final = 2**22
 # What replacing has to win, and rows of a part of a prompt.
 _WORTH_IT: Final = 1.1
-_PART_ROWS: Final = 64
+_PART_ROWS: Final = 256
 _ROUNDS: Final = 3
 _SECONDS: Final = 0.4
 _TOLERANCE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.02}
