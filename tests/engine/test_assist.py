@@ -205,12 +205,15 @@ def test_the_window_is_filled_to_its_last_token(llama: Rig) -> None:
 def test_an_answer_ends_inside_its_drafts(llama: Rig) -> None:
     request = ask(prompt_of(30), **SAMPLED)
     plain, _ = llama.answer(request)
-    place = next(i for i in range(20, TOKENS) if plain[i] not in plain[:i])
-    llama.loaded.eos_token_ids = (plain[place],)
-    tokens, end = llama.answer(assist(request), Oracle(request.prompt_ids, plain, 1000))
-    assert tokens == plain[: place + 1]
-    assert end.reason == "stop"
-    assert end.drafted_tokens > end.accepted_tokens  # the drafts went on
+    places = [i for i in range(20, TOKENS) if plain[i] not in plain[:i]][:3]
+    went_on = []
+    for place in places:
+        llama.loaded.eos_token_ids = (plain[place],)
+        tokens, end = llama.answer(assist(request), Oracle(request.prompt_ids, plain, 1000))
+        assert tokens == plain[: place + 1]
+        assert end.reason == "stop"
+        went_on.append(end.drafted_tokens > end.accepted_tokens)
+    assert any(went_on)  # one of three places is not a step's last
 
 
 def test_a_stop_string_ends_an_answer_inside_its_drafts(llama: Rig) -> None:
@@ -539,9 +542,9 @@ def test_it_reports_how_much_faster_it_is() -> None:
     world = World(draft_s=0.02, is_right=True)
     assert world.assistant.speedup is None
     world.write(2000)
-    # In the long run, 17 tokens take 1.32 s.
-    assert world.assistant.speedup == pytest.approx(17 / 1.32, rel=0.02)
-    assert max(world.counts) == 16
+    # In the long run, 8 tokens take 1.14 s.
+    assert world.assistant.speedup == pytest.approx(8 / 1.14, rel=0.02)
+    assert max(world.counts) == 7
     # Nearly all tokens come from steps with drafts.
     assert sum(count == 0 for count in world.counts) < 2000 * 0.1
 
