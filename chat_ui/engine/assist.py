@@ -24,8 +24,8 @@ from typing import Any, Final, Protocol
 
 log = logging.getLogger(__name__)
 
-# Never more drafts than this in a step: with the newest token, as many rows as the kernels for a CPU
-# take (`native/compiled.py`). Beyond, a step of 135M parameters goes torch's slower way.
+# Never more drafts than this in a step: with the newest token, as many rows as the kernels for a
+# CPU take (`native/compiled.py`). Beyond, a step goes torch's slower way.
 MAX_DRAFTS: Final = 7
 _FIRST_DRAFTS: Final = 4
 # The longest beginning is tried first: three tokens that came before say more than two.

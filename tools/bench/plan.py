@@ -90,6 +90,6 @@ QUICK: Final = Plan(
     eight_rounds=1,
     answer_tokens=24,
     eight_tokens=12,
-    turn_rounds=2,
+    turn_rounds=1,
     bandwidth_bytes=2**28,
 )

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
-enum { LANES = 16, BLOCK = 32, MAX_ROWS = 8 };
+enum { LANES = 16, BLOCK = 32, AHEAD = 8, MAX_ROWS = 8 };
 
 typedef float floats __attribute__((vector_size(64)));
 typedef float eights __attribute__((vector_size(32)));
@@ -228,6 +228,11 @@ static void rotate(float *x, const float *cosine, const float *sine, int64_t siz
     }
 }
 
+/* A conversation's rows lie far apart, where no prefetcher of the hardware follows. */
+static inline void fetch(const void *p, size_t count) {
+    for (size_t at = 0; at < count; at += 64) __builtin_prefetch((const char *)p + at);
+}
+
 #define DEFINE_ATTEND(NAME, T, LOAD, ONE)                                                         \
     static void NAME(const Step *s, int64_t row, const float *q, const T *keys, const T *values,  \
                      int64_t stride, int64_t size, float scaling, float *y) {                     \
@@ -240,6 +245,9 @@ static void rotate(float *x, const float *cosine, const float *sine, int64_t siz
             float scores[BLOCK], top = highest;                                                   \
             for (int64_t t = 0; t < count; t++) {                                                 \
                 const T *k = keys + slots[first + t] * stride;                                    \
+                int64_t ahead = first + t + AHEAD < length ? first + t + AHEAD : first + t;       \
+                fetch(keys + slots[ahead] * stride, size * sizeof(T));                            \
+                fetch(values + slots[first + t] * stride, size * sizeof(T));                      \
                 floats v = {0};                                                                   \
                 int64_t j = 0;                                                                    \
                 for (; j + LANES <= size; j += LANES) v += LOAD(k + j) * load(q + j);             \
@@ -255,17 +263,22 @@ static void rotate(float *x, const float *cosine, const float *sine, int64_t siz
                 store(scores + t, exponential(load(scores + t) - top));                           \
             total *= shrink;                                                                      \
             for (int64_t t = 0; t < count; t++) total += scores[t];                               \
-            int64_t j = 0;                                                                        \
-            for (; j + LANES <= size; j += LANES) {                                               \
-                floats v = load(y + j) * shrink;                                                  \
-                for (int64_t t = 0; t < count; t++)                                               \
-                    v += LOAD(values + slots[first + t] * stride + j) * scores[t];                \
-                store(y + j, v);                                                                  \
+            for (int64_t j = 0; j < size; j++) y[j] *= shrink;                                    \
+            int64_t t = 0;                                                                        \
+            for (; t + 4 <= count; t += 4) { /* four at a time: y is read and written less often */ \
+                const T *v[4];                                                                    \
+                for (int c = 0; c < 4; c++) v[c] = values + slots[first + t + c] * stride;        \
+                int64_t j = 0;                                                                    \
+                for (; j + LANES <= size; j += LANES)                                             \
+                    store(y + j, load(y + j)                                                      \
+                                     + ((LOAD(v[0] + j) * scores[t] + LOAD(v[1] + j) * scores[t + 1]) \
+                                        + (LOAD(v[2] + j) * scores[t + 2] + LOAD(v[3] + j) * scores[t + 3]))); \
+                for (; j < size; j++)                                                             \
+                    for (int c = 0; c < 4; c++) y[j] += ONE(v[c][j]) * scores[t + c];             \
             }                                                                                     \
-            for (; j < size; j++) {                                                               \
-                y[j] *= shrink;                                                                   \
-                for (int64_t t = 0; t < count; t++)                                               \
-                    y[j] += ONE(values[slots[first + t] * stride + j]) * scores[t];               \
+            for (; t < count; t++) {                                                              \
+                const T *v = values + slots[first + t] * stride;                                  \
+                for (int64_t j = 0; j < size; j++) y[j] += ONE(v[j]) * scores[t];                 \
             }                                                                                     \
         }                                                                                         \
         for (int64_t j = 0; j < size; j++) y[j] /= total;                                         \
