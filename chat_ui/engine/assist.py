@@ -133,9 +133,9 @@ class Assistant:
     def speedup(self) -> float | None:
         """Tokens a second with drafts by those without, over the last answers."""
         if min(len(self._plain), len(self._assisted)) >= _FEWEST_STEPS:
-            seconds = sum(seconds for seconds, _ in self._assisted)
+            # One hiccup of the machine must not decide: medians.
+            seconds = median(seconds for seconds, _ in self._assisted) * len(self._assisted)
             tokens = sum(tokens for _, tokens in self._assisted)
-            # One hiccup of the machine must not decide: of single tokens, the median.
             self._speedup = median(self._plain) * tokens / max(seconds, 1e-9)
         return self._speedup
 

@@ -17,6 +17,8 @@ PHASES: Final = {
     "failed": "Not loaded",
 }
 
+FEWEST_DRAFTS: Final = 16
+
 # What the status line shows of a conversation; assets/js/page.js reads it.
 Status = dict[str, Any]
 
@@ -118,7 +120,8 @@ def measured(numbers: Numbers) -> str:
         parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
     if numbers.completion_tokens:
         parts.append(_counted(numbers.completion_tokens, "token"))
-    return " · ".join(filter(None, (*parts, reused(numbers), assisted(numbers))))
+    line = " · ".join(filter(None, (*parts, reused(numbers), assisted(numbers))))
+    return line[:1].upper() + line[1:]  # it may follow a sentence
 
 
 def reused(numbers: Numbers) -> str:
@@ -133,7 +136,9 @@ def assisted(numbers: Numbers) -> str:
     if not numbers.drafted_tokens:
         return ""
     share = f"{numbers.accepted_tokens:,} of {numbers.drafted_tokens:,} drafted tokens accepted"
-    if numbers.assisted_speedup is None:
+    # Of a few drafts, or of wrong ones, the speed says nothing.
+    is_telling = numbers.accepted_tokens and numbers.drafted_tokens >= FEWEST_DRAFTS
+    if numbers.assisted_speedup is None or not is_telling:
         return share
     return f"{share}, {numbers.assisted_speedup:.1f} times as fast"
 
@@ -197,7 +202,10 @@ def seed_note(status: ModelStatus) -> str:
         return ""
     if status.repeats_in_company:
         return "A seed repeats an answer exactly."
-    return "A seed repeats an answer exactly only while nobody else is being answered, unassisted."
+    return (
+        "A seed repeats an answer exactly only if it is unassisted and nobody else is being "
+        "answered."
+    )
 
 
 def assisted_note(status: ModelStatus) -> str:

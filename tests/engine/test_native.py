@@ -196,6 +196,38 @@ def test_a_layer_with_other_parts_is_not_tried(tmp_path: Path) -> None:
     assert native.accelerate(changed).layers == 1
 
 
+def test_a_layer_of_another_size_keeps_its_own_way(tmp_path: Path) -> None:
+    """All layers share a step's memory, which the first one's size decides."""
+    changed = model(tmp_path, num_hidden_layers=3)
+    mlp = changed.model.layers[1].mlp
+    for name, sizes in (("gate_proj", (64, 512)), ("up_proj", (64, 512)), ("down_proj", (512, 64))):
+        setattr(mlp, name, torch.nn.Linear(*sizes, bias=False))
+    assert native.accelerate(changed).layers == 2
+    assert not isinstance(
+        getattr(changed.model.layers[1].forward, "__self__", None), decoder.DecoderLayer
+    )
+
+
+@pytest.mark.parametrize("name", ["v_proj", "k_proj", "o_proj", "q_proj"])
+def test_a_layer_whose_parts_do_not_fit_is_not_run(tmp_path: Path, name: str) -> None:
+    """The kernel would read beyond its weights."""
+    made = model(tmp_path)
+    layer = made.model.layers[0]
+    old = getattr(layer.self_attn, name)
+    odd = torch.nn.Linear(old.in_features, old.out_features + 16, bias=False)
+    setattr(layer.self_attn, name, odd)
+    for module in layer.modules():
+        if linears.is_adoptable(module):
+            adopt(module, widened=False)
+    assert not decoder.is_usual(layer)
+
+
+def test_an_input_of_the_wrong_size_is_refused_as_torch_does() -> None:
+    module = adopt(plain(64, 32, torch.float32), widened=False)
+    with pytest.raises(RuntimeError):
+        module(torch.ones(1, 128))
+
+
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 32, 33, 64, 500])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_attention_over_a_cache_is_torch_s(tmp_path: Path, length: int, dtype: torch.dtype) -> None:

@@ -183,3 +183,17 @@ def test_the_assisted_setting_says_what_drafts(drafter, is_mixture, note):
 def test_a_failed_change_stays_readable():
     failed = ModelStatus(7, "ready", "x", "Tiny", "full", "float32", error="It does not fit.")
     assert status.model_line(failed)["error"] == "It does not fit."
+
+
+@pytest.mark.parametrize(
+    ("accepted", "drafted", "shown"), [(9, 15, False), (0, 40, False), (9, 16, True)]
+)
+def test_how_much_faster_is_said_only_where_drafts_can_tell(accepted, drafted, shown):
+    numbers = Numbers(
+        drafted_tokens=drafted, accepted_tokens=accepted, assisted_speedup=1.4, completion_tokens=5
+    )
+    assert ("1.4 times as fast" in status.measured(numbers)) == shown
+
+
+def test_numbers_begin_with_a_capital_after_a_sentence():
+    assert status.measured(Numbers(prompt_tokens=446, reused_tokens=384)).startswith("Reused 384")

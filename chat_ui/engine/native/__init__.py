@@ -94,6 +94,7 @@ def _replace_layers(model: Any) -> int:
     if layers is None or rotary is None:
         return 0
     inputs, count = StepInputs(), 0
+    sizes: tuple[int, ...] | None = None  # of the first; others share its step
     for layer in layers:
         if not is_usual(layer):
             continue
@@ -103,7 +104,8 @@ def _replace_layers(model: Any) -> int:
         except Exception as error:  # it takes other arguments than the usual one
             log.info("A decoder layer could not be compared: %s", error)
             agrees = False
-        if agrees:
+        if agrees and replaced.sizes == (sizes or replaced.sizes):
+            sizes = replaced.sizes
             layer.forward = replaced.forward
             count += 1
     return count

@@ -26,6 +26,7 @@ _TOLERANCE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.02}
 
 _ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP: Final = ("gate_proj", "up_proj", "down_proj")
+_NORMS: Final = ("input_layernorm", "post_attention_layernorm")
 
 
 class StepInputs:
@@ -121,6 +122,12 @@ class DecoderLayer:
             TYPES[self._dtype],
         )
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """What has to be the same in all layers, for they share a step and its memory."""
+        one = self.struct
+        return one.hidden, one.heads, one.key_heads, one.head_size, one.gate.outputs
+
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """(1, rows, hidden) to the same."""
         rows = hidden_states.shape[-2]
@@ -183,18 +190,35 @@ class DecoderLayer:
 
 
 def is_usual(layer: Any) -> bool:
-    """Whether a module has the parts of a usual decoder layer, all of them for the kernels."""
+    """Whether a module has the parts of a usual decoder layer, in shapes that fit together."""
     attention, mlp = getattr(layer, "self_attn", None), getattr(layer, "mlp", None)
     linears = [getattr(attention, name, None) for name in _ATTENTION]
     linears += [getattr(mlp, name, None) for name in _MLP]
-    norms: list[Any] = [
-        getattr(layer, n, None) for n in ("input_layernorm", "post_attention_layernorm")
-    ]
+    norms: list[Any] = [getattr(layer, n, None) for n in _NORMS]
     sizes = [getattr(attention, name, None) for name in ("head_dim", "scaling", "layer_idx")]
     return (
         all(isinstance(linear, NativeLinear) for linear in linears)
         and all(_epsilon(norm) is not None and norm.weight.dtype in _TOLERANCE for norm in norms)
         and None not in sizes
+        and _fits(linears, norms, attention)
+    )
+
+
+def _fits(linears: list[Any], norms: list[Any], attention: Any) -> bool:
+    """Whether the kernel, which checks nothing, stays within these weights."""
+    query, key, value, output, gate, up, down = ((m.in_features, m.out_features) for m in linears)
+    hidden, size = query[0], attention.head_dim
+    own = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
+    return (
+        key == value
+        and output == (query[1], hidden)
+        and gate == up == (hidden, down[0])
+        and down[1] == key[0] == hidden
+        and size > 0
+        and query[1] % size == key[1] % size == 0
+        and query[1] % key[1] == 0
+        and all(norm.weight.shape == (hidden,) for norm in norms)
+        and all(norm is None or norm.weight.shape == (size,) for norm in own)
     )
 
 

@@ -30,7 +30,8 @@ class NativeLinear(torch.nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(..., inputs) to (..., outputs)."""
         rows = input.numel() // self.in_features
-        if 0 < rows <= MAX_ROWS and input.dtype in TYPES and not torch.is_grad_enabled():
+        fits = 0 < rows <= MAX_ROWS and input.shape[-1] == self.in_features
+        if fits and input.dtype in TYPES and not torch.is_grad_enabled():
             return self._few(input, rows)
         if self.scale is None and not self.widened:
             return linear(input, self.weight, self.bias)
