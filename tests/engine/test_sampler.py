@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from chat_ui.chat.generation import GenerationConfig
-from chat_ui.engine.sampler import Sampler
+from chat_ui.engine.sampler import Sampler, _likeliest
 
 pytestmark = pytest.mark.torch
 
@@ -100,8 +100,31 @@ def test_greedy_is_generates(penalty: float) -> None:
         sequence.append(wanted)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.6, 3.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.95, 0.999])
+def test_what_top_p_keeps_of_a_large_vocabulary_is_found_without_sorting_it(
+    spread: float, top_p: float
+) -> None:
+    probs = scores_of(0, spread=spread, vocabulary=20_000).double().softmax(-1)
+    ordered, order = probs.sort(descending=True, stable=True)
+    wanted = torch.zeros(20_000, dtype=torch.bool)
+    wanted[order[ordered.cumsum(-1) - ordered < top_p]] = True
+    kept = _likeliest(probs, top_p)
+    # Sums of so many numbers differ in their last bits: one token at the edge may be the other way.
+    assert int((kept ^ wanted).sum()) <= 1
+    assert kept[probs.argmax()]
+
+
+def test_the_last_bit_of_a_random_number_draws_no_token_that_was_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(1.0, dtype=torch.float64))
+    scores = torch.tensor([0.0, 5.0, 0.1, 0.2])
+    assert Sampler(GenerationConfig(temperature=1.0, top_p=0.5, seed=0), PROMPT)(scores) == 1
+
+
 def test_top_p_on_a_large_flat_vocabulary() -> None:
-    """No token can be ruled out before sorting."""
+    """No token can be ruled out beforehand."""
     scores = scores_of(0, spread=0.01, vocabulary=50_000)
     kept = (
         (expected(GenerationConfig(temperature=1.0, top_p=0.5), scores) > 0).nonzero().squeeze(-1)
