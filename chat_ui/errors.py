@@ -9,7 +9,10 @@
     ├── HistoryError            the conversation could not be read or stored
     ├── ModelError              the model can't be loaded
     │   ├── ModelNotFoundError      no folder and no such model
-    │   └── BadCheckpointError      the files are there and are no good
+    │   ├── BadCheckpointError      the files are there and are no good
+    │   ├── AccessError             the Hub has the model, and not for this account or token
+    │   ├── HubError                the Hub can't be reached, or doesn't answer as it should
+    │   └── LoadCancelledError      somebody didn't want it any more
     └── EngineError             the model runs and this answer failed
         ├── PromptTooLongError      more tokens than the context window holds
         └── EngineStoppedError      the model was unloaded while it answered
@@ -75,6 +78,21 @@ class ModelNotFoundError(ModelError):
 
 class BadCheckpointError(ModelError):
     """The model's files are there and can't be used."""
+
+
+class AccessError(ModelError):
+    """The Hub has the model and doesn't give it to this account or token."""
+
+
+class HubError(ModelError):
+    """The Hub can't be reached, or doesn't answer as it should; trying again may help."""
+
+
+class LoadCancelledError(ModelError):
+    """Somebody ended the loading."""
+
+    def __init__(self) -> None:
+        super().__init__("Loading was cancelled.")
 
 
 class EngineError(ChatUIError):

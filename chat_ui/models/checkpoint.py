@@ -57,17 +57,12 @@ def read(folder: Path) -> Checkpoint:
         BadCheckpointError: config.json is missing or broken, the weights are not safetensors or cut
             short, or there is no tokenizer.
     """
-    if not is_folder(folder):
-        raise not_found(str(folder))
+    config = read_config(folder)
     try:
-        config = _read_config(folder)
         sizes = [size for file in _weight_files(folder, config) for size in _read_sizes(file)]
         has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
     except OSError as error:
-        raise BadCheckpointError(
-            f"The files in {folder.name} can't be read ({error.strerror or 'input/output error'}).",
-            "Check their permissions and the disk.",
-        ) from error
+        raise _unreadable(folder, error) from error
     if not has_tokenizer:
         raise BadCheckpointError(
             f"The folder {folder.name} has no tokenizer.",
@@ -79,6 +74,36 @@ def read(folder: Path) -> Checkpoint:
         parameters=sum(parameters for parameters, _ in sizes),
         weight_bytes=sum(size for _, size in sizes),
     )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a folder's config.json; it need not hold more.
+
+    Raises:
+        ModelNotFoundError: there is no such folder.
+        BadCheckpointError: config.json is missing or broken.
+    """
+    if not is_folder(folder):
+        raise not_found(str(folder))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadCheckpointError(
+            f"The folder {folder.name} has no config.json.",
+            "Give the folder that holds a model's config.json and safetensors files.",
+        ) from error
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except (ValueError, RecursionError) as error:
+        raise BadCheckpointError(
+            f"The config.json in {folder.name} is broken.", _COPY_AGAIN
+        ) from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise BadCheckpointError(
+            f"The config.json in {folder.name} does not say what model it is.",
+            "Give the folder of a transformers model; its config.json has a model_type.",
+        )
+    return config
 
 
 def is_folder(path: Path) -> bool:
@@ -103,24 +128,11 @@ def not_found(model: str) -> ModelNotFoundError:
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadCheckpointError(
-            f"The folder {folder.name} has no config.json.",
-            "Give the folder that holds a model's config.json and safetensors files.",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BadCheckpointError(
-            f"The config.json in {folder.name} is broken.", _COPY_AGAIN
-        ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise BadCheckpointError(
-            f"The config.json in {folder.name} does not say what model it is.",
-            "Give the folder of a transformers model; its config.json has a model_type.",
-        )
-    return config
+def _unreadable(folder: Path, error: OSError) -> BadCheckpointError:
+    return BadCheckpointError(
+        f"The files in {folder.name} can't be read ({error.strerror or 'input/output error'}).",
+        "Check their permissions and the disk.",
+    )
 
 
 def _weight_files(folder: Path, config: dict[str, Any]) -> list[Path]:
