@@ -22,7 +22,7 @@ from chat_ui.settings import Settings, read
 if TYPE_CHECKING:
     import gradio as gr
 
-    from chat_ui.service import ChatService, LoadEngine
+    from chat_ui.service import ChatService, Instruments, LoadEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,24 @@ class App:
     service: "ChatService"
 
 
-def make_app(settings: Settings, load: "LoadEngine | None" = None) -> App:
+def make_app(
+    settings: Settings,
+    load: "LoadEngine | None" = None,
+    instruments: "Instruments | None" = None,
+) -> App:
     """Build everything from the settings; start nothing.
 
     Args:
         settings: the app's.
         load: loads a model, through transformers if None; tests give a fake.
+        instruments: count models and measure this machine; the real ones if None.
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
     from chat_ui.service import ChatService, load_model
     from chat_ui.ui import page
     from chat_ui.web import server
 
-    service = ChatService(settings, load or load_model)
+    service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
     options = page.launch_options() | server.launch_options(settings, service)
     # Whoever launches the page gets the session cookie and the safe options with it.
@@ -53,7 +58,11 @@ def make_app(settings: Settings, load: "LoadEngine | None" = None) -> App:
     return App(demo, service)
 
 
-def main(argv: Sequence[str] | None = None, load: "LoadEngine | None" = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    load: "LoadEngine | None" = None,
+    instruments: "Instruments | None" = None,
+) -> int:
     """Read the command line and serve until told to end; returns where that can't be begun."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -61,7 +70,7 @@ def main(argv: Sequence[str] | None = None, load: "LoadEngine | None" = None) ->
         from chat_ui.web import server
 
         port = server.free_port(settings)
-        app = make_app(settings, load)
+        app = make_app(settings, load, instruments)
         app.service.start()
         server.serve(app.demo, app.service, port)
     except ChatUIError as error:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Every layer may also import itself, and chat_ui for its version.
 LAYERS = {
     "app": {"ui", "web", "service", "settings", "errors"},
+    "__main__": {"ui", "service", "history", "models", "settings", "errors"},
     "ui": {"service", "chat", "settings", "errors"},
     "web": {"service", "chat", "settings", "errors"},
     "service": {"engine", "models", "history", "chat", "settings", "errors"},

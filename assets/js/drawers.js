@@ -45,7 +45,7 @@
   document.addEventListener("click", (event) => {
     const side = SIDES.find((one) => event.target.closest?.(`#${TOGGLES[one]}`));
     if (side) toggle(side);
-    else if (!event.target.closest?.("#rail, #panels, ul.options")) close();
+    else if (!event.target.closest?.("#rail, #panels")) close();
   });
 
   ui.drawers = { close, show };

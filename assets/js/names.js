@@ -11,8 +11,6 @@
   const NAMES = {
     "#message textarea": "Message",
     "#system-prompt textarea": "System prompt",
-    "#model input": "Model",
-    "#precision": "Precision",
     "#set-seed :is(input, textarea)": "Seed",
     "#set-stop-strings textarea": "Stop strings",
   };
@@ -25,7 +23,6 @@
     "#set-seed :is(input, textarea)": "note-seed",
     "#set-assisted-generation input": "note-assisted",
   };
-  const ROLES = { "#model input": "combobox", "#precision": "radiogroup" };
 
   function set(selector, attribute, value) {
     const found = document.querySelector(selector);
@@ -35,7 +32,6 @@
   function nameControls() {
     for (const [selector, name] of Object.entries(NAMES)) set(selector, "aria-label", name);
     for (const [selector, id] of Object.entries(DESCRIPTIONS)) set(selector, "aria-describedby", id);
-    for (const [selector, role] of Object.entries(ROLES)) set(selector, "role", role);
     ui.scroll.hook();
   }
 

@@ -289,6 +289,7 @@
   const MOUNT = {
     bar: () => { ui.drawers.show(); ui.pulse(); setOpening(true); },
     rail: () => {},
+    model: (island) => ui.models.mount(island),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),

@@ -11,7 +11,6 @@
   let server = ""; // which one; another has no part in what this page shows
   let list = ""; // digest of the list that is shown
   let model = null;
-  let synced = -1; // the model's revision that the picker shows
   let isAway = false;
   let timer = 0;
   let isAsking = false;
@@ -97,15 +96,7 @@
     note.classList.toggle("error", Boolean(now.error));
     ui.setText(byId("note-seed"), now.seed);
     ui.setText(byId("note-assisted"), now.assisted);
-    syncPicker(now);
-  }
-
-  // The picker shows what is loaded once that is settled; while something loads, what was chosen.
-  function syncPicker(now) {
-    if (now.is_settled ? synced !== now.revision : synced < 0) {
-      synced = now.is_settled ? now.revision : 0;
-      ui.islands.bar.trigger("apply");
-    }
+    ui.models.show(now);
   }
 
   // ---- the list of conversations ----

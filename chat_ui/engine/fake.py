@@ -26,6 +26,7 @@ from chat_ui.engine.protocol import (
     Started,
 )
 from chat_ui.errors import ChatUIError, EngineError, EngineStoppedError, ModelError
+from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
 
@@ -34,6 +35,9 @@ _TURN_END = "\x1e"
 
 # What it says that it takes.
 WEIGHT_BYTES: Final = 1000
+# The weights that it says it reads, and how often it says so while it waits.
+_WEIGHTS: Final = 4
+_WAIT_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ class FakeLoader:
         drafts: the draft models that were asked for with them, by id.
         engines: what came of it.
         fails: precisions and model ids whose loading fails.
-        gate: loading waits for this event; set from the start.
+        gate: loading waits for this event, and goes on telling of its progress; set from the start.
     """
 
     def __init__(self, answer: Answer = echo, window_tokens: int = 100_000) -> None:
@@ -196,14 +200,26 @@ class FakeLoader:
         self._window_tokens = window_tokens
 
     def __call__(
-        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+        self,
+        spec: ModelSpec,
+        precision: Precision,
+        *,
+        draft: ModelSpec | None = None,
+        progress: Progress = ignore,
+        anyway: bool = False,
     ) -> FakeEngine:
         """A fake engine.
 
         Raises:
             ModelError: the precision or the model's id is among `fails`.
+            LoadCancelledError: `progress` raised it.
         """
-        self.gate.wait()
+        progress(LoadProgress("reading", 0, _WEIGHTS))
+        while not self.gate.wait(_WAIT_S):
+            progress(LoadProgress("reading", 0, _WEIGHTS))
+        for done in range(1, _WEIGHTS + 1):
+            progress(LoadProgress("reading", done, _WEIGHTS))
+        progress(LoadProgress("warming up"))
         self.loads.append((spec.id, precision))
         self.drafts.append(draft.id if draft else None)
         if {spec.id, precision} & self.fails:

@@ -6,6 +6,8 @@
 import ctypes
 import functools
 import gc
+import mmap
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -124,6 +126,21 @@ def _openmp() -> Any:
         except OSError:
             continue
     return None
+
+
+def give_back_zeros(tensor: torch.Tensor) -> None:
+    """Give the memory of a tensor of zeros back to the system, which hands it out when it is used.
+
+    Filling it has taken all of it: 546 MB for 135M parameters. Read again, its pages are zeros.
+    Source: Linux, madvise(2), MADV_DONTNEED, of private anonymous memory; elsewhere it stays.
+    """
+    if tensor.device.type != "cpu" or not sys.platform.startswith("linux"):
+        return
+    start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def _trim_heap() -> None:

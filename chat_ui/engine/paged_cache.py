@@ -33,11 +33,19 @@ from transformers.generation.continuous_batching.requests import (
 )
 from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
+from chat_ui.engine.loaded import give_back_zeros
 from chat_ui.engine.sizing import PAGE_TOKENS
 
 
 class Cache(PagedAttentionCache):
-    """A paged cache that keeps what it can, as long as it can."""
+    """A paged cache that keeps what it can, as long as it can.
+
+    Its memory is taken page by page, as conversations fill it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        give_back_zeros(self.cache_tensor)
 
     def can_store_request_tokens(
         self, state: RequestState, request_len: int, dry_run: bool = False

@@ -28,8 +28,12 @@ from typing import Literal, Protocol
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
 from chat_ui.errors import ChatUIError
+from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
+
+ModuleCounts = tuple[tuple[str, int], ...]
+"""Names of modules' classes, and how many of each there are; the most frequent first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class EngineFacts:
         device: such as "cpu" or "cuda:0".
         kind: the engine's name: "batched", "single" or "fake".
         parameters: of the whole model.
-        weight_bytes: what the loaded weights take, with those of the draft model.
+        weight_bytes: what the loaded weights and their scales take, with those of the draft model.
         window_tokens: the context window: prompt and answer together.
         folds_system_prompt: the template has no system role, so the system prompt is put before the
             first user message.
@@ -52,6 +56,10 @@ class EngineFacts:
             label, or "" where this engine can't be assisted.
         is_mixture: a mixture of experts, which assisted generation seldom helps: each drafted token
             wants other experts' weights.
+        quantized_modules: those whose weights are quantized, such as (("Linear4bit", 210),).
+        left_modules: those with weights that were left alone: embeddings, head, fused experts; and
+            all of a model that is not quantized. Norms are not counted.
+        footprint_bytes: what transformers' `get_memory_footprint` says, without scales.
     """
 
     spec: ModelSpec
@@ -66,6 +74,9 @@ class EngineFacts:
     folds_system_prompt: bool = False
     drafter: str = ""
     is_mixture: bool = False
+    quantized_modules: ModuleCounts = ()
+    left_modules: ModuleCounts = ()
+    footprint_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +180,13 @@ class LoadEngine(Protocol):
     """Loads a model: `engine/load.py` for real ones, `engine/fake.py` for tests."""
 
     def __call__(
-        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+        self,
+        spec: ModelSpec,
+        precision: Precision,
+        *,
+        draft: ModelSpec | None = None,
+        progress: Progress = ignore,
+        anyway: bool = False,
     ) -> Engine:
         """Load and probe a model; blocks, for minutes perhaps.
 
@@ -178,8 +195,13 @@ class LoadEngine(Protocol):
             precision: in which precision.
             draft: a smaller model with the same tokenizer that drafts for assisted generation;
                 None leaves that to prompt lookup.
+            progress: told of the stages "reading" or "quantizing", and "warming up", on any thread;
+                of "downloading" first, where the files aren't here. With a draft model, they come
+                once more. Where it raises, loading ends, and the memory is given back.
+            anyway: try it, though memory seems too short.
 
         Raises:
             ModelError: it can't be loaded, with the reason and a next step.
+            LoadCancelledError: `progress` raised it.
         """
         ...

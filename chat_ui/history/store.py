@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from chat_ui.history.database import (
     reading_engine,
     writing_engine,
 )
+from chat_ui.history.measurements import Measurements
 from chat_ui.history.tables import conversations, messages
 
 ROOT: Final = "root"
@@ -42,6 +44,7 @@ class Store:
 
     Attributes:
         notice: a sentence for people when the history was damaged and a new one begun, else "".
+        measurements: how fast models ran on this machine, which is no owner's.
 
     Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
     changed nothing. When the cause is gone, they work again.
@@ -51,6 +54,9 @@ class Store:
         self.notice = notice
         self._reading = reading
         self._writing = writing
+        self.measurements = Measurements(
+            partial(self._transaction, reading), partial(self._transaction, writing)
+        )
 
     @classmethod
     def open(cls, data_dir: Path) -> "Store":
@@ -61,6 +67,11 @@ class Store:
         """
         path, notice = open_database(data_dir)
         return cls(reading_engine(path), writing_engine(path), notice)
+
+    @classmethod
+    def beside(cls, file: Path) -> "Store":
+        """The store in a file that another process may have open: nothing is made or upgraded."""
+        return cls(reading_engine(file), writing_engine(file))
 
     def close(self) -> None:
         """Close the database; SQLite then moves its write-ahead log into the file."""

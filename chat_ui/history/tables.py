@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -97,7 +99,34 @@ class MessageColumns(TypedColumns):
     content = Column(Text, nullable=False)
 
 
+class MeasurementColumns(TypedColumns):
+    """What a run of a model was forecast to take and took; see `measurements.Measurement`.
+
+    Attributes:
+        sequence: grows with every row.
+        machine: a name and versions, as text to compare.
+    """
+
+    sequence = Column(Integer, primary_key=True)
+    machine = Column(Text, nullable=False)
+    model_id = Column(Text, nullable=False)
+    precision = Column(String(32), nullable=False)
+    context_tokens = Column(Integer, nullable=False)
+    forecast_tokens_per_s: Named[float | None] = Column(Float)
+    tokens_per_s: Named[float | None] = Column(Float)
+    forecast_bytes: Named[int | None] = Column(BigInteger)
+    memory_bytes: Named[int | None] = Column(BigInteger)
+    measured_at = Column(UtcDateTime, nullable=False)
+
+
 conversations = Table(
     "conversations", metadata, ConversationColumns, Index(None, "owner", "recency")
 )
 messages = Table("messages", metadata, MessageColumns)
+measurements = Table(
+    "measurements",
+    metadata,
+    MeasurementColumns,
+    Index(None, "machine", "precision"),
+    Index(None, "model_id", "precision"),
+)

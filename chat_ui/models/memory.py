@@ -9,7 +9,7 @@ from typing import Final, Literal
 from chat_ui.errors import ChatUIError, ModelError
 from chat_ui.models import checkpoint
 from chat_ui.models.checkpoint import Checkpoint
-from chat_ui.models.quantization import QUANTIZATIONS, Precision
+from chat_ui.models.quantization import QUANTIZATIONS, Precision, quantized_as
 from chat_ui.models.spec import ModelSpec
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
@@ -32,12 +32,28 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 def needed_bytes(found: Checkpoint, precision: Precision, kind: DeviceKind) -> int:
     """Bytes that loading needs at its peak, in the memory of the device that runs the model."""
-    per_parameter = QUANTIZATIONS[precision].bytes_per_parameter
+    quantized = quantized_as(found.config)
+    growth = 1.0 if quantized is None else quantized.growth
+    return load_peak_bytes(int(found.weight_bytes * growth), found.parameters, precision, kind)
+
+
+def load_peak_bytes(file_bytes: int, parameters: int, precision: str, kind: DeviceKind) -> int:
+    """The most that loading takes.
+
+    Args:
+        file_bytes: of the weights, in the dtype that they are read as.
+        parameters: how many they are.
+        precision: a name of `QUANTIZATIONS`, or a dtype's for full precision.
+        kind: where the model runs.
+    """
+    known = next((one for name, one in QUANTIZATIONS.items() if name == precision), None)
+    per_parameter = known.bytes_per_parameter if known else None
     if per_parameter is None or kind != "cuda":
-        peak = _CPU_PEAK.get(precision, max(_CPU_PEAK.values()))
-        return int(found.weight_bytes * peak) + _BASE_BYTES
+        name = (known.is_kind_of or precision) if known else "full"
+        peak = _CPU_PEAK.get(name, max(_CPU_PEAK.values()))
+        return int(file_bytes * peak) + _BASE_BYTES
     # A GPU quantizes one layer after the other. A quarter more: the embeddings stay as they are.
-    return int(found.parameters * per_parameter * 1.25) + _BASE_BYTES
+    return int(parameters * per_parameter * 1.25) + _BASE_BYTES
 
 
 def free_bytes(kind: DeviceKind) -> int:
@@ -101,6 +117,38 @@ def fits_beside(
         return False
     room = free_bytes(kind) - (_own_file_bytes() if kind != "cuda" else 0)
     return needed * _ROOM_FACTOR < room
+
+
+def process_bytes() -> int:
+    """What this program takes of the machine's memory now, with the weights that it has mapped.
+
+    Libraries are left out where the system tells them apart: their pages come with the first model,
+    and are no model's.
+    """
+    import psutil
+
+    process = psutil.Process()
+    taken = process.memory_info()
+    shared = getattr(taken, "shared", None)  # Linux's; see `_own_file_bytes`
+    if shared is None:
+        return int(taken.rss)
+    # A file of the Hub's cache is a link to one in a folder "blobs".
+    mapped = sum(
+        one.rss
+        for one in process.memory_maps()
+        if one.path.endswith(".safetensors") or "/blobs/" in one.path
+    )
+    return int(taken.rss - shared + mapped)
+
+
+def leaving_bytes(resident_bytes: int) -> int:
+    """What would become free beside `free_bytes` if loaded models left; no more than they take.
+
+    Args:
+        resident_bytes: what their weights take. Those that are read from mapped files count as free
+            already.
+    """
+    return max(resident_bytes - _own_file_bytes(), 0)
 
 
 def _own_file_bytes() -> int:

@@ -6,12 +6,17 @@
 from typing import Final
 
 from chat_ui.engine.protocol import LoadEngine
-from chat_ui.models.quantization import QUANTIZATIONS
+from chat_ui.models.catalogue import Leaderboard, leaderboards
+from chat_ui.models.forecast import PrecisionForecast, Verdict
+from chat_ui.models.quantization import MAIN_PRECISIONS, QUANTIZATIONS
+from chat_ui.service.cards import Choice, ChoiceGroup, Measured, ModelCard, PrecisionCard
 from chat_ui.service.chat import ChatService
-from chat_ui.service.host import ModelHost, load_model
+from chat_ui.service.host import ModelHost
+from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.loading import load_model
 from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
-from chat_ui.service.status import ModelStatus
+from chat_ui.service.status import Loading, ModelStatus
 
 # Each precision's name on the page.
 PRECISION_LABELS: Final[dict[str, str]] = {
@@ -19,14 +24,27 @@ PRECISION_LABELS: Final[dict[str, str]] = {
 }
 
 __all__ = [
+    "MAIN_PRECISIONS",
     "PRECISION_LABELS",
     "ChatService",
+    "Choice",
+    "ChoiceGroup",
+    "Instruments",
+    "Leaderboard",
     "LoadEngine",
+    "Loading",
+    "Measured",
+    "ModelCard",
     "ModelHost",
     "ModelStatus",
     "Phase",
+    "PrecisionCard",
+    "PrecisionForecast",
+    "RealInstruments",
     "Reply",
     "ReplyOptions",
     "ReplySnapshot",
+    "Verdict",
+    "leaderboards",
     "load_model",
 ]

@@ -6,11 +6,7 @@ It never calls torch; engines do that on threads of their own.
 import secrets
 import threading
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final
-
-from filelock import FileLock, Timeout
+from dataclasses import replace
 
 from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.messages import (
@@ -23,29 +19,18 @@ from chat_ui.errors import (
     BusyError,
     InvalidRequestError,
     NotAllowedError,
-    StartupError,
 )
 from chat_ui.history.store import Store
-from chat_ui.models import drafts
 from chat_ui.models.quantization import precision as checked_precision
-from chat_ui.models.spec import BUILT_IN_ID, find
+from chat_ui.service.backend import Backend, open_backend
+from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
+from chat_ui.service.forecasts import precision_name
 from chat_ui.service.host import ModelHost
-from chat_ui.service.replies import Job, Replies, ReplyOptions
+from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.replies import Job, ReplyOptions
 from chat_ui.service.reply import Reply
 from chat_ui.service.status import ModelStatus
 from chat_ui.settings import Settings
-
-LOCK_FILE: Final = "in-use.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What the service opens on its first use."""
-
-    store: Store
-    host: ModelHost
-    replies: Replies
-    lock: FileLock
 
 
 class ChatService:
@@ -56,11 +41,15 @@ class ChatService:
     Args:
         settings: the app's.
         load: loads a model.
+        instruments: count models and measure this machine; the real ones if None.
     """
 
-    def __init__(self, settings: Settings, load: LoadEngine) -> None:
+    def __init__(
+        self, settings: Settings, load: LoadEngine, instruments: Instruments | None = None
+    ) -> None:
         self.settings = settings
         self._load = load
+        self._instruments = instruments or RealInstruments()
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
@@ -80,35 +69,8 @@ class ChatService:
             if self._opened is None:
                 if self._is_closed:
                     raise BusyError("The server is ending.", "Try again when it is back.")
-                host = self._make_host()
-                lock = _lock(self.settings.data_dir)
-                try:
-                    store = Store.open(self.settings.data_dir)
-                    store.interrupt_writing()
-                except Exception:
-                    lock.release()  # else the next try would blame another process
-                    raise
-                replies = Replies(self.settings, store, host)
-                self._opened = Backend(store, host, replies, lock)
+                self._opened = open_backend(self.settings, self._load, self._instruments)
             return self._opened
-
-    def _make_host(self) -> ModelHost:
-        settings = self.settings
-        if settings.draft_model not in ("", drafts.AUTO):
-            find(settings.draft_model)  # who mistypes it is told at the start
-        host = ModelHost(
-            find(settings.model),
-            settings.precision,
-            self._load,
-            draft_for=lambda spec: drafts.choose(
-                settings.draft_model, spec, list(host.known.values())
-            ),
-            budget_bytes=settings.model_memory_bytes,
-            unload_after_s=settings.unload_after_s,
-        )
-        built_in = find(BUILT_IN_ID)
-        host.known.setdefault(built_in.id, built_in)
-        return host
 
     @property
     def _store(self) -> Store:
@@ -126,21 +88,27 @@ class ChatService:
         if self._opened is None:
             name = self.settings.model
             return ModelStatus(0, "starting", name, name, self.settings.precision)
-        return self._opened.host.status
+        status = self._opened.host.status
+        if status.phase != "ready" or status.dtype is None:
+            return status
+        name = precision_name(status.precision, status.dtype)
+        return replace(status, measured=self._opened.forecasts.measured(status.model_id, name))
 
     @property
     def notice(self) -> str:
         """A sentence for every page, such as that a damaged database was set aside; or ""."""
         return self._opened.store.notice if self._opened else ""
 
-    def models(self) -> list[tuple[str, str]]:
-        """The models to choose from, as (label, id). Starts nothing: until then, what was set."""
-        if self._opened is None:
-            return [(self.settings.model, self.settings.model)]
-        return [(spec.label, spec.id) for spec in list(self._opened.host.known.values())]
-
-    def switch_model(self, model: str, precision: str) -> None:
+    def switch_model(
+        self, model: str, precision: str, token: str = "", *, anyway: bool = False
+    ) -> None:
         """Begin to change the server's model; returns at once, `model` shows how it goes.
+
+        Args:
+            model: as the picker takes it.
+            precision: in which precision.
+            token: of the Hub, for this download alone.
+            anyway: try it, though memory seems too short.
 
         Raises:
             NotAllowedError: visitors may not, here.
@@ -148,11 +116,65 @@ class ChatService:
             BusyError: another change is under way.
             InvalidRequestError: there is no such precision.
         """
+        self._refuse_where_fixed()
+        self._host.switch(model, checked_precision(precision), token or None, anyway=anyway)
+
+    def cancel_load(self) -> None:
+        """End the change that is under way, if any; what was there before it stays.
+
+        Raises:
+            NotAllowedError: visitors may not, here.
+        """
+        self._refuse_where_fixed()
+        self._host.cancel()
+
+    def unload_model(self) -> None:
+        """Give the models' memory back; the next message loads the present one again.
+
+        Raises:
+            NotAllowedError: visitors may not, here.
+            BusyError: it is answering, or another one is being loaded.
+        """
+        self._refuse_where_fixed()
+        self._host.unload()
+
+    def model_choices(self) -> list[ChoiceGroup]:
+        """The models to choose from, in groups; none where visitors may not choose."""
+        return [] if self.settings.model_is_fixed else self._backend.choosing.choices()
+
+    def search_models(self, text: str, token: str = "") -> list[Choice]:
+        """Models of the Hub by a part of their id.
+
+        Raises:
+            NotAllowedError: visitors may not choose, here.
+            ModelError: the Hub can't be asked.
+        """
+        self._refuse_where_fixed()
+        return self._backend.choosing.search(text, token or None)
+
+    def model_card(
+        self, model: str, context_tokens: int | None = None, token: str = ""
+    ) -> ModelCard:
+        """What a model is, takes and does, before it is loaded.
+
+        Args:
+            model: as the picker takes it.
+            context_tokens: for which it is forecast; None for a usual one.
+            token: of the Hub, for this call alone.
+
+        Raises:
+            NotAllowedError: visitors may not choose, here, and it is not the present one.
+            ModelError: there is no such model.
+        """
+        if model != self.model.model_id:
+            self._refuse_where_fixed()
+        return self._backend.choosing.card(model, context_tokens, token or None)
+
+    def _refuse_where_fixed(self) -> None:
         if self.settings.model_is_fixed:
             raise NotAllowedError(
                 "The model is fixed on this server.", "Use the one that is loaded."
             )
-        self._host.switch(model, checked_precision(precision))
 
     # ---- conversations ----
 
@@ -269,6 +291,7 @@ class ChatService:
         opened = self._opened
         if opened is None:
             return
+        opened.forecasts.machine.close()
         opened.store.close()
         opened.lock.release()
         # A model in a long forward pass can't be unloaded in time; the process ends anyway.
@@ -301,25 +324,3 @@ class ChatService:
             options.system_prompt.encode("utf-8", "replace").decode(),
             replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
         )
-
-
-def _lock(data_dir: Path) -> FileLock:
-    """Hold the data folder: a second process would take the first one's answers for cut off.
-
-    Raises:
-        StartupError: another process holds it, or the folder can't be written.
-    """
-    lock = FileLock(data_dir / LOCK_FILE, mode=0o600, thread_local=False)
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StartupError(
-            f"The data folder {data_dir} is used by another chat_ui.",
-            "Stop that one, or give another folder: --data-dir DIR.",
-        ) from error
-    except OSError as error:
-        raise StartupError(
-            f"The data folder {data_dir} can't be written.", "Give another one: --data-dir DIR."
-        ) from error
-    return lock

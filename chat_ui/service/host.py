@@ -1,34 +1,45 @@
 """The models of this server: loading them, changing the one that answers, lending it to replies.
 
     starting --> loading --> ready <--> loading
-                    |          `--> unloaded --> loading        (nobody used it for a while)
+                    |          `--> unloaded --> loading   (by hand, or nobody used it for a while)
                     `--> failed          (only when the model before can't be put back either)
 
-One model answers new messages: the present one. Others stay in memory as long as there is room, so
-that going back to them takes no time; those that nobody has used for longest leave first, and one
-that is lent never leaves. A change waits for running replies only where their model has to leave;
-replies that come during a change wait for it. This module never calls torch.
+One model answers new messages: the present one. It goes on answering while another one is loaded,
+and has to leave first only where both don't fit: replies that come then wait. Others stay in memory
+as long as there is room, so that going back to them takes no time; those that nobody has used for
+longest leave first, and one that is lent never leaves. A load can be cancelled at any moment; what
+was there before it is there after it. This module never calls torch.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from chat_ui.engine.protocol import Engine, LoadEngine
-from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, ModelError, as_shown
+from chat_ui.engine.protocol import Engine, EngineFacts, LoadEngine
+from chat_ui.errors import (
+    BusyError,
+    ChatUIError,
+    EngineStoppedError,
+    LoadCancelledError,
+    ModelError,
+    as_shown,
+)
 from chat_ui.models import hub, memory
+from chat_ui.models.progress import LoadProgress
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec, find
-from chat_ui.service.residency import Fits, Resident, Residents
+from chat_ui.service.loading import Load
+from chat_ui.service.residency import Fits, Resident, Residents, close_all
 from chat_ui.service.status import NO_MODEL, ModelStatus, named, of_facts
 
 log = logging.getLogger(__name__)
 
 UNLOADED_NOTE: Final = "Nobody has used it for a while; the next message loads it again."
+UNLOADED_BY_HAND_NOTE: Final = "It was unloaded; the next message loads it again."
 
 
 class ModelHost:
@@ -40,6 +51,7 @@ class ModelHost:
         load: loads a model; called, like `fits` and `draft_for`, on a thread that ends.
         fits: whether a model can be loaded while others stay.
         draft_for: the model that drafts for another.
+        loaded: told of each model that was loaded, and what the program took before that, in bytes.
         budget_bytes: what all models may take; None for what is free.
         unload_after_s: a model that nobody used for so long is unloaded; 0 keeps it.
         clock: gives seconds.
@@ -55,6 +67,7 @@ class ModelHost:
         load: LoadEngine,
         fits: Fits = memory.fits_beside,
         draft_for: Callable[[ModelSpec], ModelSpec | None] = lambda spec: None,
+        loaded: Callable[[EngineFacts, int], None] = lambda facts, bytes_before: None,
         budget_bytes: int | None = None,
         unload_after_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +75,7 @@ class ModelHost:
         self._load = load
         self._fits = fits
         self._draft_for = draft_for
+        self._tell_loaded = loaded
         self._budget_bytes = budget_bytes
         self._unload_after_s = unload_after_s
         self._wanted = (spec, precision)  # the present model, or the one to load next
@@ -70,8 +84,9 @@ class ModelHost:
         self._changed = threading.Condition()  # guards all that follows
         self._residents = Residents(clock)
         self._present: Resident | None = None
-        self._is_changing = False
-        self._is_unloaded = False  # for want of work; the model can be had again
+        self._loading: Load | None = None  # the change that is under way
+        self._is_clearing = False  # the change needs the present model's room
+        self._unloaded_note = ""  # the model can be had again, and why it is not here
         self._is_closed = False
         self._timer: threading.Timer | None = None
         self._status = ModelStatus(0, "starting", spec.id, spec.label, precision)
@@ -80,16 +95,42 @@ class ModelHost:
     @property
     def status(self) -> ModelStatus:
         """What the server has now."""
-        return self._status
+        load, status = self._loading, self._status
+        return status if load is None else replace(status, loading=load.now)
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the weights of the models in memory take."""
+        with self._changed:
+            return self._residents.weight_bytes
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no model is being loaded, and no reply has one."""
+        with self._changed:
+            return self._loading is None and not any(one.users for one in self._residents)
 
     def start(self) -> None:
         """Begin to load the first model, unless that was begun already."""
         with self._changed:
-            if self._status.phase == "starting" and not self._is_changing:
-                self._begin(*self._wanted)
+            if self._status.phase == "starting" and self._loading is None:
+                self._begin(Load(*self._wanted))
 
-    def switch(self, model: str, precision: Precision) -> None:
+    def switch(
+        self,
+        model: str,
+        precision: Precision,
+        token: str | None = None,
+        *,
+        anyway: bool = False,
+    ) -> None:
         """Change to another model or precision: at once where it is in memory, else begin to.
+
+        Args:
+            model: as the command line takes it.
+            precision: in which precision.
+            token: of the Hub, for this download alone.
+            anyway: try it, though memory seems too short.
 
         Raises:
             ModelError: there is no such model, or its files are no good; nothing changes.
@@ -97,15 +138,40 @@ class ModelHost:
         """
         spec = find(model)
         with self._changed:
-            if self._is_changing:
-                raise BusyError(
-                    "Another model is being loaded.", "Wait until it is there, then choose again."
-                )
+            self._refuse_while_loading("then choose again")
             kept = self._residents.find(spec.id, precision)
             if kept is None:
-                self._begin(spec, precision)
+                self._begin(Load(spec, precision, token, anyway))
             elif kept is not self._present:
                 self._settle(kept, None)
+
+    def cancel(self) -> None:
+        """End the change that is under way, if any; the model before it stays, or comes back."""
+        with self._changed:
+            if self._loading is not None:
+                self._loading.cancel()
+                self._changed.notify_all()
+
+    def unload(self) -> None:
+        """Unload all models that no reply has; the next message loads the present one again.
+
+        Raises:
+            BusyError: the present model is answering, or another one is being loaded.
+        """
+        with self._changed:
+            self._refuse_while_loading("or cancel it")
+            if self._present is not None and self._present.users:
+                raise BusyError(
+                    "The model is writing answers.", "Wait until they have ended, or stop them."
+                )
+        with self._work:
+            self._unload(lambda: [one for one in self._residents if not one.users], by_hand=True)
+
+    def _refuse_while_loading(self, next_step: str) -> None:
+        if self._loading is not None:
+            raise BusyError(
+                "Another model is being loaded.", f"Wait until it is there, {next_step}."
+            )
 
     @contextmanager
     def lend(self, gives_up: Callable[[], bool]) -> Iterator[Engine]:
@@ -121,11 +187,11 @@ class ModelHost:
         self.start()
         with self._changed:
             # Who has waited for a change in vain gets its reason and does not begin another.
-            may_begin = not self._is_changing
-            self._wait_for_change(gives_up)
+            may_begin = self._loading is None
+            self._wait_for_model(gives_up)
             if self._status.phase == "unloaded" and (may_begin or not self._status.error):
-                self._begin(*self._wanted)
-                self._wait_for_change(gives_up)
+                self._begin(Load(*self._wanted))
+                self._wait_for_model(gives_up)
             if self._is_closed or gives_up():
                 raise EngineStoppedError
             lent = self._present
@@ -152,111 +218,163 @@ class ModelHost:
             if self._timer is not None:
                 self._timer.cancel()
             self._changed.notify_all()
-        _close_all(leaving)
+        close_all(leaving)
 
-    def _wait_for_change(self, gives_up: Callable[[], bool]) -> None:
-        while self._is_changing and not self._is_closed and not gives_up():
+    def _wait_for_model(self, gives_up: Callable[[], bool]) -> None:
+        def is_there() -> bool:
+            return self._loading is None or (self._present is not None and not self._is_clearing)
+
+        while not is_there() and not self._is_closed and not gives_up():
             self._changed.wait(0.1)
 
-    def _begin(self, spec: ModelSpec, precision: Precision) -> None:
-        self._is_changing = True
-        self._show(phase="loading", note=f"Loading {named(spec, precision)}…", error=None)
+    def _begin(self, load: Load) -> None:
+        self._loading = load
+        if self._present is None:
+            self._show(phase="loading", note=f"Loading {load.name}…", error=None)
+        else:
+            self._show(error=None)
         threading.Thread(
-            target=self._change, args=(spec, precision), name="model-change", daemon=True
+            target=self._change, args=(load,), name="model-change", daemon=True
         ).start()
 
-    def _change(self, spec: ModelSpec, precision: Precision) -> None:
+    def _change(self, load: Load) -> None:
         with self._work:
             before = self._present
             try:
-                engine = self._loaded(spec, precision)
+                self._prepare(load)
+                engine = self._load(
+                    load.spec,
+                    load.precision,
+                    draft=load.draft,
+                    progress=load,
+                    anyway=load.anyway,
+                )
+            except LoadCancelledError:
+                self._put_back(before, None, note=f"Loading {load.name} was cancelled.")
             except BaseException as error:  # a library's panic is no Exception, and ends no less
                 if not isinstance(error, ChatUIError):
-                    log.exception("loading %s failed", spec.id)
+                    log.exception("loading %s failed", load.spec.id)
                 self._put_back(before, as_shown(error))
             else:
+                # Before anybody can answer with it.
+                if load.bytes_before is not None and load.draft is None:
+                    self._tell_loaded(engine.facts, load.bytes_before)
                 self._take(engine, None)
 
-    def _loaded(self, spec: ModelSpec, precision: Precision) -> Engine:
-        if spec.folder is None:  # nothing is unloaded for a model that can't be had
-            spec = replace(spec, folder=hub.download(spec.id))
-        draft = self._draft_for(spec)
-        self._make_room(spec, precision, draft)
-        return self._load(spec, precision, draft=draft)
+    def _prepare(self, load: Load) -> None:
+        """Bring the files here, and make room."""
+        load(LoadProgress("checking"))
+        if load.spec.folder is None:  # nothing is unloaded for a model that can't be had
+            folder = hub.download(load.spec.id, load, load.token)
+            load.spec = replace(load.spec, folder=folder)
+        load.draft = self._draft_for(load.spec)
+        load.check()
+        self._make_room(load)
 
-    def _make_room(self, spec: ModelSpec, precision: Precision, draft: ModelSpec | None) -> None:
+    def _make_room(self, load: Load) -> None:
         """Close models until this one fits, or none is left: then the loader has the numbers."""
         while (self._residents or self._budget_bytes) and not self._fits(
-            spec,
-            precision,
-            draft,
+            load.spec,
+            load.precision,
+            load.draft,
             resident_bytes=self._residents.weight_bytes,
             budget_bytes=self._budget_bytes,
         ):
-            leaving = self._next_to_leave(named(spec, precision))
+            load(LoadProgress("making room"))
+            leaving = self._next_to_leave(load)
             if leaving is None:
                 break
-            _close_all([leaving])
+            close_all([leaving])
         if self._is_closed:
             raise EngineStoppedError
 
-    def _next_to_leave(self, name: str) -> Resident | None:
-        """Take a model out of the residents, once one is not lent; None when all are gone."""
+    def _next_to_leave(self, load: Load) -> Resident | None:
+        """Take a model out of the residents, once one is not lent; None when all are gone.
+
+        Raises:
+            LoadCancelledError: somebody has cancelled the load while it waited.
+        """
         with self._changed:
             while self._residents and not self._is_closed:
+                load.check()
                 found = self._residents.first_to_leave(self._present)
                 if found is not None:
                     self._residents.remove(found)
                     if found is self._present:
                         self._present = None
-                    self._show(note=f"Loading {name}…", others=self._others())
+                        self._show(phase="loading", note=f"Loading {load.name}…")
+                    load.note = ""
+                    self._show(others=self._others())
                     return found
-                note = f"{name} is loaded when the answers that are being written have ended."
-                if self._status.note != note:
-                    self._show(note=note)
+                self._is_clearing = True  # else new replies could keep it for ever
+                load.note = "It is loaded when the answers that are being written have ended."
                 self._changed.wait(0.5)
         return None
 
-    def _put_back(self, before: Resident | None, reason: str) -> None:
-        """After a failed change: the model before it again, loaded anew if it had to leave."""
+    def _put_back(self, before: Resident | None, reason: str | None, note: str = "") -> None:
+        """After a failed change: the model before it again, loaded anew if it had to leave.
+
+        Args:
+            before: the present model when the change began; None for none.
+            reason: why it failed; None where somebody cancelled it.
+            note: a sentence instead.
+        """
         with self._changed:
             if self._is_closed or before is None or before in self._residents:
-                self._settle(None if self._is_closed else before, reason)
+                if before is None and reason is None:
+                    # An error, so that replies that wait for it end, and don't begin it again.
+                    self._unloaded_note, reason = "The next message loads it again.", note
+                self._settle(None if self._is_closed else before, reason, note)
                 return
-        facts = before.engine.facts
-        self._show(note=f"Loading {named(facts.spec, facts.precision)} again…")
+            facts = before.engine.facts
+            again = self._loading = Load(facts.spec, facts.precision)
+            self._show(note=f"Loading {again.name} again…")
         try:
-            engine = self._load(facts.spec, facts.precision, draft=self._draft_for(facts.spec))
+            draft = self._draft_for(facts.spec)
+            engine = self._load(facts.spec, facts.precision, draft=draft, progress=again)
+        except LoadCancelledError:
+            self._unloaded_note = UNLOADED_BY_HAND_NOTE
+            self._settle(None, reason or f"Loading {again.name} was cancelled.")
         except BaseException as error:
             log.exception("putting back %s failed", facts.spec.id)
-            again = f"The model before it couldn't be loaded again: {as_shown(error)}"
-            self._settle(None, f"{reason} {again}")
+            failed = f"The model before it couldn't be loaded again: {as_shown(error)}"
+            self._settle(None, f"{reason or note} {failed}")
         else:
-            self._take(engine, reason)
+            self._take(engine, reason, note)
 
-    def _take(self, engine: Engine, error: str | None) -> None:
+    def _take(self, engine: Engine, error: str | None, note: str = "") -> None:
         with self._changed:
             if not self._is_closed:
-                self._settle(self._residents.add(engine), error)
+                self._settle(self._residents.add(engine), error, note)
                 return
         # The server ended while the model was loading: nobody else will unload it.
         engine.close()
 
-    def _settle(self, present: Resident | None, error: str | None) -> None:
-        """End a change: this model answers from now on; None for none."""
+    def _settle(self, present: Resident | None, error: str | None, note: str = "") -> None:
+        """End a change: this model answers from now on; None for none.
+
+        Args:
+            present: the model.
+            error: why the change failed; None for one that did not.
+            note: a sentence on how it ended, before what the model says of itself.
+        """
         with self._changed:
-            self._is_changing = False
+            self._loading = None
+            self._is_clearing = False
             self._present = present
             if present is not None:
                 facts = present.engine.facts
-                self._is_unloaded = False
+                self._unloaded_note = ""
                 self._wanted = facts.spec, facts.precision
                 self.known[facts.spec.id] = facts.spec
                 self._residents.touch(present)
                 self._show(phase="ready", error=error, others=self._others(), **of_facts(facts))
+                if note:
+                    self._show(note=f"{note} {facts.dtype_reason}".rstrip())
                 self._watch_idle()
-            elif self._is_unloaded:
-                self._show(phase="unloaded", error=error, **NO_MODEL | {"note": UNLOADED_NOTE})
+            elif self._unloaded_note:
+                gone = NO_MODEL | {"note": self._unloaded_note}
+                self._show(phase="unloaded", error=error, **gone)
             else:
                 self._show(phase="failed", error=error, **NO_MODEL)
             self._changed.notify_all()
@@ -271,20 +389,24 @@ class ModelHost:
     def unload_idle(self) -> None:
         """Unload the models that nobody used for `unload_after_s`; a timer calls it."""
         with self._work:
-            with self._changed:
-                self._timer = None
-                is_quiet = not (self._is_changing or self._is_closed)
-                leaving = self._residents.overdue(self._unload_after_s) if is_quiet else []
-                for one in leaving:
-                    self._residents.remove(one)
-                if self._present in leaving:
-                    self._is_unloaded = True
-                    self._settle(None, None)
-                if leaving:
-                    self._show(others=self._others())
-            _close_all(leaving)
+            self._unload(lambda: self._residents.overdue(self._unload_after_s), by_hand=False)
         with self._changed:
+            self._timer = None
             self._watch_idle()
+
+    def _unload(self, chosen: Callable[[], list[Resident]], *, by_hand: bool) -> None:
+        """Close models that are chosen under the lock, unless a change is under way."""
+        with self._changed:
+            is_quiet = self._loading is None and not self._is_closed
+            leaving = chosen() if is_quiet else []
+            for one in leaving:
+                self._residents.remove(one)
+            if self._present in leaving:
+                self._unloaded_note = UNLOADED_BY_HAND_NOTE if by_hand else UNLOADED_NOTE
+                self._settle(None, None)
+            if leaving:
+                self._show(others=self._others())
+        close_all(leaving)
 
     def _others(self) -> tuple[str, ...]:
         beside = [one.engine.facts for one in self._residents if one is not self._present]
@@ -294,18 +416,3 @@ class ModelHost:
         with self._changed:
             revision = self._status.revision + 1
             self._status = replace(self._status, revision=revision, **changes)  # type: ignore[arg-type]
-
-
-def load_model(spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None) -> Engine:
-    """Load a model through transformers, which takes seconds to import: the page need not wait."""
-    from chat_ui.engine.load import load_engine  # noqa: PLC0415
-
-    return load_engine(spec, precision, draft=draft)
-
-
-def _close_all(residents: Sequence[Resident]) -> None:
-    for one in residents:
-        try:
-            one.engine.close()
-        except Exception:  # it is gone for us, whatever became of it
-            log.exception("unloading %s failed", one.engine.facts.spec.id)

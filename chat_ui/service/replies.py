@@ -16,7 +16,7 @@ from typing import Final
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers, prompt_messages
-from chat_ui.engine.protocol import Engine, Finished, Request
+from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
 from chat_ui.service.host import ModelHost
@@ -64,16 +64,25 @@ class Replies:
         settings: the app's.
         store: where answers are kept.
         host: lends the model.
+        answered: told of each answer that had the model for itself, once it is stored.
     """
 
-    def __init__(self, settings: Settings, store: Store, host: ModelHost) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        host: ModelHost,
+        answered: Callable[[EngineFacts, Numbers], None] = lambda facts, numbers: None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._host = host
+        self._answered = answered
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
         self._running: dict[tuple[str, str], Reply | None] = {}
+        self._begun = 0  # how many there were
         self._is_closed = False
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
@@ -119,6 +128,7 @@ class Replies:
                 target=self._run, args=(reply, job), name="reply", daemon=True
             )
             with self._lock:
+                self._begun += 1
                 thread.start()  # first: where no thread can be had, nothing has begun
                 self._running.pop(key)
                 self._running[owner, conversation_id] = reply
@@ -161,10 +171,14 @@ class Replies:
             )
 
     def _run(self, reply: Reply, job: Job) -> None:
+        facts, was_alone = None, False
         try:
             reply.enter("queued" if self._host.status.phase == "ready" else "loading")
             with self._host.lend(lambda: reply.is_stopping) as engine:
+                facts, begun = engine.facts, self._begun
+                was_alone = len(self._running) == 1
                 self._answer(engine, reply, job)
+                was_alone &= begun == self._begun
         except ChatUIError as error:
             reply.fail(error)
         except BaseException as error:  # a library's panic is no Exception, and ends it no less
@@ -175,6 +189,8 @@ class Replies:
             with self._lock:
                 self._running.pop((job.owner, reply.conversation_id), None)
             reply.stored.set()
+        if facts is not None and was_alone and reply.snapshot().state == "complete":
+            self._answered(facts, reply.snapshot().numbers)
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
         facts, config = engine.facts, job.options.config

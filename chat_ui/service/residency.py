@@ -1,16 +1,19 @@
 """Which models are in memory, and which of them leaves when room is needed. Book-keeping only.
 
-It loads, closes and measures nothing, and has no lock: `host.py` calls it under its own.
+It loads and measures nothing, and has no lock: `host.py` calls it under its own.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from chat_ui.engine.protocol import Engine
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 
 class Fits(Protocol):
@@ -104,3 +107,12 @@ class Residents:
         """Seconds until one of them may be overdue; `after_s` where all are used, or none is."""
         idle = [one.used_at for one in self._all if not one.users]
         return max(0.0, min(idle, default=self._clock()) + after_s - self._clock())
+
+
+def close_all(residents: Sequence[Resident]) -> None:
+    """Unload models that nobody uses; whatever becomes of one, the others are unloaded."""
+    for one in residents:
+        try:
+            one.engine.close()
+        except Exception:  # it is gone for us, whatever became of it
+            log.exception("unloading %s failed", one.engine.facts.spec.id)

@@ -3,17 +3,48 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from chat_ui.engine.protocol import EngineFacts
+from chat_ui.engine.protocol import EngineFacts, ModuleCounts
+from chat_ui.models.progress import LoadStage
 from chat_ui.models.quantization import QUANTIZATIONS, Precision
 from chat_ui.models.spec import ModelSpec
+from chat_ui.service.cards import Measured
 
 ModelPhase = Literal[
     "starting",
     "loading",
     "ready",
-    "unloaded",  # nobody used it for a while; the next message loads it again
+    "unloaded",  # by hand, or as nobody used it; the next message loads it again
     "failed",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A load at one moment.
+
+    Attributes:
+        model_id: of what is being loaded.
+        name: the model and its precision, as a person reads them.
+        precision: its precision.
+        stage: what is being done.
+        done: bytes while downloading, else weights.
+        total: how many there are in all; None where that is not known.
+        bytes_per_s: of a download, over the last seconds; None elsewhere.
+        left_s: seconds that a download will still take; None where that can't be told.
+        note: a sentence on what it waits for; may be empty.
+        is_cancelled: somebody has cancelled it, and it is about to end.
+    """
+
+    model_id: str
+    name: str
+    precision: Precision
+    stage: LoadStage
+    done: int = 0
+    total: int | None = None
+    bytes_per_s: float | None = None
+    left_s: float | None = None
+    note: str = ""
+    is_cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +53,7 @@ class ModelStatus:
 
     Attributes:
         revision: grows with every change.
-        phase: what the server is doing.
+        phase: what the server can do: "loading" where no model answers until one is loaded.
         model_id: of the model that answers, or of the one that is being loaded first.
         label: its name on the page.
         precision: its precision.
@@ -34,6 +65,11 @@ class ModelStatus:
         repeats_in_company: whether a seed repeats an answer while others are being written, too.
             Other numbers than float32 round differently in batches of another size.
         others: names of the models that stay in memory beside it.
+        weight_bytes: what its weights take; None until one is loaded.
+        quantized_modules: its layers with quantized weights, by class: ("Linear4bit", 210).
+        left_modules: the others with weights: ("Linear", 1), ("Embedding", 1).
+        measured: what it took and did, beside what was forecast; None before its first answer.
+        loading: the load that is under way, for which the model that answers may have to leave.
     """
 
     revision: int
@@ -48,6 +84,11 @@ class ModelStatus:
     is_mixture: bool = False
     repeats_in_company: bool = True
     others: tuple[str, ...] = ()
+    weight_bytes: int | None = None
+    quantized_modules: ModuleCounts = ()
+    left_modules: ModuleCounts = ()
+    measured: Measured | None = None
+    loading: Loading | None = None
 
 
 def of_facts(facts: EngineFacts) -> dict[str, object]:
@@ -61,6 +102,9 @@ def of_facts(facts: EngineFacts) -> dict[str, object]:
         "drafter": facts.drafter,
         "is_mixture": facts.is_mixture,
         "repeats_in_company": facts.dtype == "float32" and facts.precision == "full",
+        "weight_bytes": facts.weight_bytes,
+        "quantized_modules": facts.quantized_modules,
+        "left_modules": facts.left_modules,
     }
 
 
@@ -70,6 +114,9 @@ NO_MODEL: dict[str, object] = {
     "drafter": "",
     "is_mixture": False,
     "repeats_in_company": True,
+    "weight_bytes": None,
+    "quantized_modules": (),
+    "left_modules": (),
 }
 
 

@@ -15,7 +15,7 @@ from chat_ui.errors import ChatUIError, InvalidRequestError, as_shown
 from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.ui.follow import WINDOW, checked_window
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.panels import generation, model
+from chat_ui.ui.panels import generation
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
@@ -110,26 +110,6 @@ class Handlers:
             lambda: self._service.stop_reply(owner_of(request), _id(conversation_id))
         )
 
-    async def switch(
-        self, request: gr.Request, model_id: object, precision: object
-    ) -> tuple[Any, Any, Outcome]:
-        """Begin to change the server's model. Gives picker, precision and outcome.
-
-        A refusal puts both controls back to what is loaded; after a change that fails later the
-        page's `sync` does.
-        """
-        done = await self._tried(
-            lambda: self._service.switch_model(_choice(model_id), _choice(precision))
-        )
-        if done["kind"] == "done":
-            return gr.skip(), gr.skip(), done
-        return *await self.sync(), done
-
-    async def sync(self) -> tuple[Any, Any]:
-        """Picker and precision as the server's model is now."""
-        now, models = await self._offload(lambda: (self._service.model, self._service.models()))
-        return model.shown(models, now.model_id, now.precision)
-
     async def earlier(self, window: object) -> int:
         """The window with another page of messages above."""
         return checked_window(checked_window(window) + WINDOW)
@@ -179,15 +159,3 @@ def _id(value: object) -> str:
 
 def _id_or_none(value: object) -> str:
     return value if isinstance(value, str) and len(value) <= ID_CHARS else ""
-
-
-def _choice(value: object) -> str:
-    """A picker's value. An emptied one is no choice.
-
-    Raises:
-        InvalidRequestError: it is no text, or empty.
-    """
-    text = _text(value).strip()
-    if not text:
-        raise InvalidRequestError("Nothing is chosen.", "Choose one, or type a path.")
-    return text

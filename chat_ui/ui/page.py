@@ -15,8 +15,9 @@ from chat_ui.service import ChatService
 from chat_ui.ui import islands, theme, view
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
-from chat_ui.ui.offload import Threads
-from chat_ui.ui.panels import Controls, build_panels, generation
+from chat_ui.ui.offload import Offload, Threads
+from chat_ui.ui.panels import build_panels, generation
+from chat_ui.ui.panels.controls import Controls
 from chat_ui.ui.pulse import pulse_of
 
 Component = gr.components.Component
@@ -66,7 +67,7 @@ def build_page(service: ChatService) -> gr.Blocks:
     offload = Threads()
     demo: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
-        parts = _layout(service, pulse_of(service, offload))
+        parts = _layout(service, offload)
         _events(demo, parts, Handlers(service, offload), Follower(service, offload))
     demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=None)
     return demo
@@ -90,10 +91,11 @@ def _head() -> str:
     )
 
 
-def _layout(service: ChatService, pulse: Any) -> Parts:
+def _layout(service: ChatService, offload: Offload) -> Parts:
     conversation = gr.Textbox("", visible=False, label="Conversation")
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
     with gr.Row(elem_id="bar"):
+        pulse = pulse_of(service, offload)
         bar = islands.island("bar", islands.BAR, server_functions=[pulse])
         new_chat = gr.Button("New chat", elem_id="new-chat", size="sm")
     with gr.Row(elem_id="desk"):
@@ -109,7 +111,7 @@ def _layout(service: ChatService, pulse: Any) -> Parts:
             outcome = islands.island("outcome", islands.ALERT)
             message, send, stop = _composer()
         with gr.Column(elem_id="panels"):
-            controls = build_panels(service.settings)
+            controls = build_panels(service, offload)
     return Parts(
         conversation, window, bar, new_chat, rail, earlier, chat, status, outcome, regenerate,
         message, send, stop, controls,
@@ -168,7 +170,6 @@ def _events(demo: gr.Blocks, parts: Parts, handlers: Handlers, follower: Followe
         event.then(**follow)
     parts.bar.tick(**follow)  # the script has seen news of this chat in a pulse
     parts.stop.click(handlers.stop, parts.conversation, parts.outcome, **QUIET)
-    _model_events(parts, handlers)
     _keep_settings(demo, settings)
 
 
@@ -210,14 +211,6 @@ def _answering_events(
         trigger_mode="multiple",
         **QUIET,
     )
-
-
-def _model_events(parts: Parts, handlers: Handlers) -> None:
-    picked: list[Any] = [parts.controls["model"], parts.controls["precision"]]
-    for control in picked:
-        # input, not change: `sync` writes to them, too.
-        control.input(handlers.switch, picked, [*picked, parts.outcome], **QUIET)
-    parts.bar.apply(handlers.sync, None, picked, trigger_mode="multiple", **QUIET)
 
 
 def _keep_settings(demo: gr.Blocks, settings: Sequence[Any]) -> None:

@@ -15,8 +15,9 @@ import gradio as gr
 from chat_ui.chat.messages import ConversationSummary
 from chat_ui.errors import ChatUIError, NotFoundError
 from chat_ui.service import ChatService
+from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.status import model_line, version
+from chat_ui.ui.status import version
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The sentences of the page: what an answer is doing, how it ended, and what the model is.
+"""The sentences below the chat: what an answer is doing, and how it ended.
 
 Pure functions of values; nothing here asks the service or knows Gradio. The page's script writes
 these texts as text, so a model's name can't bring markup with it.
@@ -7,15 +7,8 @@ these texts as text, so a model's name can't bring markup with it.
 from typing import Any, Final
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
-from chat_ui.service import PRECISION_LABELS, ModelStatus, ReplySnapshot
-
-PHASES: Final = {
-    "starting": "Starting…",
-    "loading": "Loading…",
-    "ready": "Ready",
-    "unloaded": "Unloaded",
-    "failed": "Not loaded",
-}
+from chat_ui.service import ModelStatus, ReplySnapshot
+from chat_ui.ui.quantities import rate
 
 FEWEST_DRAFTS: Final = 16
 
@@ -104,7 +97,7 @@ def live(numbers: Numbers) -> str:
         return reused(numbers)
     parts = [_counted(numbers.completion_tokens, "token")]
     if numbers.decode_tokens_per_s is not None:
-        parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
+        parts.append(f"{rate(numbers.decode_tokens_per_s)} tokens/s")
     return " · ".join(parts)
 
 
@@ -117,7 +110,7 @@ def measured(numbers: Numbers) -> str:
     if numbers.first_token_s is not None:
         parts.append(f"First token after {_seconds(numbers.first_token_s)}")
     if numbers.decode_tokens_per_s is not None:
-        parts.append(f"{_rate(numbers.decode_tokens_per_s)} tokens/s")
+        parts.append(f"{rate(numbers.decode_tokens_per_s)} tokens/s")
     if numbers.completion_tokens:
         parts.append(_counted(numbers.completion_tokens, "token"))
     line = " · ".join(filter(None, (*parts, reused(numbers), assisted(numbers))))
@@ -175,62 +168,9 @@ def dropped(numbers: Numbers) -> list[str]:
     return [f"The oldest {count} messages no longer fit this model's window; it did not see them."]
 
 
-def model_line(status: ModelStatus) -> dict[str, Any]:
-    """The server's model, for the line at the top of every page."""
-    facts = [_precision(status.precision), *([status.dtype] if status.dtype else [])]
-    is_settled = status.phase not in ("starting", "loading")
-    beside = f"Also in memory: {'; '.join(status.others)}." if status.others else ""
-    return {
-        "revision": status.revision,
-        "phase": status.phase,
-        "is_settled": is_settled,
-        "model": status.model_id,
-        "precision": status.precision,
-        "label": status.label,
-        "facts": " · ".join(facts),
-        "state": PHASES[status.phase] if is_settled or not status.note else status.note,
-        "note": " ".join(filter(None, (status.note, beside))) if is_settled else "",
-        "error": status.error or "",
-        "seed": seed_note(status),
-        "assisted": assisted_note(status),
-    }
-
-
-def seed_note(status: ModelStatus) -> str:
-    """When a seed repeats an answer, for the control; empty while no model is loaded."""
-    if status.dtype is None:
-        return ""
-    if status.repeats_in_company:
-        return "A seed repeats an answer exactly."
-    return (
-        "A seed repeats an answer exactly only if it is unassisted and nobody else is being "
-        "answered."
-    )
-
-
-def assisted_note(status: ModelStatus) -> str:
-    """What drafts tokens for the loaded model, for its control; empty while there is none."""
-    if status.dtype is None:
-        return ""
-    if not status.drafter:
-        return "This model can't be assisted."
-    drafts = f"The drafts come from {status.drafter}."
-    if not status.is_mixture:
-        return drafts
-    return f"{drafts} With a mixture of experts, such as this model, it seldom helps."
-
-
-def _precision(precision: str) -> str:
-    return "Full precision" if precision == "full" else PRECISION_LABELS[precision]
-
-
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-
-
-def _rate(per_s: float) -> str:
-    return f"{per_s:.1f}" if per_s < 10 else f"{per_s:.0f}"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,25 @@ class Server:
         lines: what it printed.
     """
 
-    def __init__(self, module: list[str], data_dir: Path, flags: list[str], port: int = 0) -> None:
+    def __init__(
+        self,
+        module: list[str],
+        data_dir: Path,
+        flags: list[str],
+        port: int = 0,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._module, self._flags, self.data_dir = module, flags, data_dir
+        self._environ = environ or {}
         self.lines: list[str] = []
         self._there = threading.Event()
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        del environ["OMP_NUM_THREADS"]  # which the tests' own models want, and a server doesn't
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environ}
+        del variables["OMP_NUM_THREADS"]  # which the tests' own models want, and a server doesn't
         self.process = subprocess.Popen(
             [
                 sys.executable, *module, "--port", str(port), "--data-dir", str(data_dir), *flags,
             ],
-            cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,7 +90,7 @@ class Server:
     def restarted(self) -> "Server":
         """The same once more: same port, same data."""
         port = int(self.url.rsplit(":", 1)[1])
-        return Server(self._module, self.data_dir, self._flags, port)
+        return Server(self._module, self.data_dir, self._flags, port, self._environ)
 
     def _end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
@@ -133,12 +141,18 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts servers, `serve()` with the fake engine and `serve(real=True)` with a model."""
     started: list[Server] = []
 
-    def start(*flags: str, real: bool = False, again: Server | None = None) -> Server:
+    def start(
+        *flags: str,
+        real: bool = False,
+        again: Server | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Server:
         if again is not None:
             server = again.restarted()
         else:
             module = ["app.py"] if real else FAKE
-            server = Server(module, tmp_path / f"data-{len(started)}", list(flags))
+            data_dir = tmp_path / f"data-{len(started)}"
+            server = Server(module, data_dir, list(flags), environ=environ)
         started.append(server)
         return server
 

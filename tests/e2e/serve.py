@@ -1,5 +1,7 @@
 """The app with a scripted engine instead of a model: `python -m tests.e2e.serve FLAGS`.
 
+What this machine can do is scripted, too: nothing is measured and nothing calls torch.
+
 The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
 fails after two words, anything else is repeated.
 """
@@ -9,8 +11,10 @@ import sys
 
 from app import main
 from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
+from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
+from tests.service.instruments import FakeInstruments
 
 _COUNT = re.compile(r"count to (\d+)(?: at (\d+))?")
 
@@ -29,12 +33,19 @@ class LoudLoader(FakeLoader):
     """Says what it loads, for a test that counts."""
 
     def __call__(
-        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+        self,
+        spec: ModelSpec,
+        precision: Precision,
+        *,
+        draft: ModelSpec | None = None,
+        progress: Progress = ignore,
+        anyway: bool = False,
     ) -> FakeEngine:
         """See `FakeLoader`."""
         sys.stdout.write(f"loads {precision}\n")
-        return super().__call__(spec, precision, draft=draft)
+        return super().__call__(spec, precision, draft=draft, progress=progress)
 
 
 if __name__ == "__main__":
-    sys.exit(main(load=LoudLoader(answer, window_tokens=20_000)))
+    loader = LoudLoader(answer, window_tokens=20_000)
+    sys.exit(main(load=loader, instruments=FakeInstruments()))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from chat_ui.models.quantization import PRECISIONS
+from chat_ui.models.quantization import MAIN_PRECISIONS
 from tests.e2e.chat import (
     ANSWER,
     answers,
@@ -43,7 +43,7 @@ def grown(page: Page) -> list[str]:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", MAIN_PRECISIONS)
 def test_the_built_in_model_answers_three_questions_and_the_text_grows(
     serve: Serve, page: Page, precision: str
 ) -> None:

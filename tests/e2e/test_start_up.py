@@ -130,6 +130,6 @@ def test_sharing_asks_for_a_password_and_fixes_the_model(serve: Serve) -> None:
         assert refused.status_code == 400
         visitor.post("/login", data={"username": "guest", "password": words[0]})
         config = visitor.get("/config").json()
-    labels = {part["props"].get("label"): part["props"] for part in config["components"]}
-    assert labels["Model"]["interactive"] is False
-    assert labels["Precision"]["interactive"] is False
+    parts = {part["props"].get("elem_id"): part["props"] for part in config["components"]}
+    assert parts["model-island"]["value"]["is_fixed"] is True
+    assert parts["model-island"]["server_fns"] == ["present_card"]

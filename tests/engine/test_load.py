@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from transformers import integrations
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
-from chat_ui.engine import load, native
+from chat_ui.engine import load, native, weights
 from chat_ui.engine.dtype import float32_speedup
 from chat_ui.engine.loaded import LoadedModel, run_on_own_thread
 from chat_ui.engine.protocol import Engine, Failed, Finished, Request
@@ -51,8 +52,10 @@ def load_model(
     folder: Path,
     precision: Precision = "full",
     speedup: Callable[[Any], float] = SLOWER,
+    anyway: bool = False,
 ) -> LoadedModel:
-    return load.load_model(random_models.spec(folder), precision, speedup=speedup)
+    spec = random_models.spec(folder)
+    return load.load_model(spec, precision, anyway=anyway, speedup=speedup)
 
 
 def load_engine(folder: Path, precision: Precision = "full") -> Engine:
@@ -95,6 +98,25 @@ def test_facts_are_those_of_the_files(folder: Path) -> None:
     assert facts.window_tokens == random_models.WINDOW_TOKENS
     assert facts.parameters * 2 < weights < facts.parameters * 2 + 10_000
     assert 0 <= facts.weight_bytes - facts.parameters * 2 < 1000  # a buffer for the positions
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own list of mapped files")
+@pytest.mark.parametrize("precision", ["8bit", "4bit", "8bit-cpu"])
+def test_a_quantized_model_keeps_no_file_mapped(
+    copied: Path, precision: Precision, no_kernels: None
+) -> None:
+    """Its embeddings alone kept all of the checkpoint in memory."""
+    loaded = load_model(copied, precision)
+    maps = [one.path for one in psutil.Process().memory_maps()]
+    assert not [path for path in maps if path.startswith(str(copied))]
+    embeddings, head = (
+        getattr(loaded.model, name)().weight
+        for name in ("get_input_embeddings", "get_output_embeddings")
+    )
+    stored = load_file(copied / "model.safetensors")
+    assert torch.equal(embeddings, stored["model.embed_tokens.weight"])
+    if precision != "8bit-cpu":  # which quantizes the head, too
+        assert torch.equal(head, stored["lm_head.weight"])
 
 
 def test_it_is_a_pipeline_that_transformers_itself_can_run(folder: Path) -> None:
@@ -164,7 +186,7 @@ def test_float32_only_where_memory_allows(
     def never(model: Any) -> float:
         raise AssertionError
 
-    monkeypatch.setattr(load, "_refuse", lambda found, precision: None)
+    monkeypatch.setattr(load, "refuse", lambda found, precision: None)
     monkeypatch.setattr(memory, "free_bytes", lambda kind: 1000)
     assert load_model(folder, speedup=never).facts.dtype == "bfloat16"
 
@@ -227,12 +249,6 @@ def test_quantization_that_the_library_ignores_is_an_error(
         load_model(folder, "4bit")
 
 
-def test_quantized_files_are_not_quantized_again(copied: Path) -> None:
-    random_models.change_config(copied, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(ModelError, match="quantized already"):
-        load_model(copied, "4bit")
-
-
 def test_bitsandbytes_that_can_t_be_used_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +265,32 @@ def test_bitsandbytes_that_can_t_be_used_is_named(
 # What goes wrong ------------------------------------------------------------------------------
 
 
+CANARY = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+"""
+
+
+def test_code_that_transformers_needs_no_more_never_runs(copied: Path) -> None:
+    (copied / "modeling_warp.py").write_text(CANARY)
+    (copied / "configuration_warp.py").write_text(CANARY)
+    own = {
+        "AutoConfig": "configuration_warp.WarpConfig",
+        "AutoModelForCausalLM": "modeling_warp.Warp",
+    }
+    random_models.change_config(copied, auto_map=own)
+    loaded = load_model(copied)
+    assert type(loaded.model).__module__.startswith("transformers.")
+    assert not hasattr(loaded.model.config, "auto_map")
+    assert not list(copied.glob("**/ran"))
+
+
+def test_the_library_chooses_the_attention_not_the_config(copied: Path) -> None:
+    """The config's may not be installed here, as flash attention."""
+    random_models.change_config(copied, _attn_implementation="flash_attention_2")
+    assert load_model(copied).model.config._attn_implementation == "sdpa"
+
+
 def remove_tensors(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}
@@ -259,6 +301,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unknown architecture": (
         lambda folder: random_models.change_config(folder, model_type="warp9"),
         "doesn't know the architecture 'warp9'",
+    ),
+    "code of its own": (
+        lambda folder: random_models.change_config(
+            folder, architectures=["WarpForCausalLM"], auto_map={"AutoModelForCausalLM": "m.Warp"}
+        ),
+        r"asks for code of its own \(auto_map\), which is never run",
+    ),
+    "code for generating": (
+        lambda folder: (folder / "generation_config.json").write_text(
+            '{"custom_generate": "somebody/code"}'
+        ),
+        r"generation_config\.json sets custom_generate",
+    ),
+    "a kernel of the Hub's": (
+        lambda folder: random_models.change_config(folder, _attn_implementation="somebody/kernel"),
+        "asks for the kernel 'somebody/kernel'",
+    ),
+    "unknown dtype": (
+        lambda folder: random_models.change_config(folder, dtype="load"),
+        "asks for the dtype 'load'",
     ),
     "not a text model": (
         lambda folder: random_models.change_config(folder, model_type="vit", architectures=None),
@@ -310,7 +372,7 @@ def test_out_of_memory_names_the_levers(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(load, "_load_weights", fail)
+    monkeypatch.setattr(weights, "read", fail)
     with pytest.raises(ModelError, match="not enough memory for llama in Full") as caught:
         load_model(folder)
     assert "4-bit" in caught.value.next_step
@@ -322,6 +384,7 @@ def test_what_can_t_fit_is_refused_before_it_is_tried(
     monkeypatch.setattr(memory, "free_bytes", lambda kind: 10**8)
     with pytest.raises(ModelError, match=r"takes about 0\.2 GB of memory; 0\.1 GB are free"):
         load_model(folder)
+    assert load_model(folder, anyway=True).facts.parameters > 0
 
 
 def test_a_failed_load_keeps_nothing_of_the_model(folder: Path, no_kernels: None) -> None:

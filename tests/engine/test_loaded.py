@@ -1,18 +1,19 @@
-"""What engines share: the threads that torch keeps for each of ours."""
+"""What engines share: the threads that torch keeps for each of ours, and memory given back."""
 
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from chat_ui.engine.loaded import end_thread_pool, run_on_own_thread
+from chat_ui.engine.loaded import end_thread_pool, give_back_zeros, run_on_own_thread
 from tests.engine.batched_engines import begin, engines
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="threads and pages are counted in /proc"),
 ]
 
 
@@ -79,3 +80,22 @@ def test_an_idle_engine_has_no_threads_but_its_own(tmp_path: Path) -> None:
             begin(engine, tokens=4, seed=seed)[0].wait()
         assert max(during) >= before + 2
         assert falls_to(before)
+
+
+def test_zeros_that_are_not_used_take_no_memory() -> None:
+    def taken() -> int:
+        return int(psutil.Process().memory_info().rss)
+
+    zeros = torch.zeros(64 * 2**20, dtype=torch.uint8)
+    filled = taken()
+    give_back_zeros(zeros)
+    assert filled - taken() > 60 * 2**20
+    assert int(zeros.sum()) == 0
+    zeros += 1
+    assert int(zeros.sum()) == zeros.numel()
+
+
+def test_a_few_zeros_stay_as_they_are() -> None:
+    zeros = torch.zeros(3)
+    give_back_zeros(zeros)
+    assert zeros.tolist() == [0.0, 0.0, 0.0]

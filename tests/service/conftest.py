@@ -1,6 +1,7 @@
 """A service over a real store and a fake engine, and waiting with a deadline."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pytest
 from chat_ui.engine.fake import FakeLoader, Script
 from chat_ui.service import ChatService, Reply
 from chat_ui.settings import Settings
+from tests.service.instruments import FakeInstruments
 
 DEADLINE_S = 20.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for something that must come; fail when it doesn't."""
-    nothing = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.005)):
+    nothing, ends_at = threading.Event(), time.monotonic() + DEADLINE_S
+    while time.monotonic() < ends_at:
         if condition():
             return
         nothing.wait(0.005)
@@ -49,7 +51,7 @@ def make_service(tmp_path: Path, loader: FakeLoader) -> Iterator[Callable[..., C
 
     def make(**changes: object) -> ChatService:
         settings = Settings(**{"data_dir": tmp_path, "store_every_s": 0.02} | changes)  # type: ignore[arg-type]
-        made.append(ChatService(settings, loader))
+        made.append(ChatService(settings, loader, FakeInstruments()))
         return made[-1]
 
     yield make

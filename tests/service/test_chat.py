@@ -33,7 +33,7 @@ def texts(service: ChatService, conversation_id: str, owner: str = ANNA) -> list
 def test_making_a_service_opens_and_loads_nothing(service: ChatService, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert service.model.phase == "starting"
-    assert service.models() == [("pocket-guide", "pocket-guide")]
+    assert service.model.model_id == "pocket-guide"
     service.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,7 @@ from chat_ui.errors import (
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import BUILT_IN_FOLDER, ModelSpec, find
 from chat_ui.service import ChatService, ModelHost, ReplyOptions
+from chat_ui.service.status import Loading
 from tests.service.conftest import ended, wait_until
 
 ANNA = "a" * 64
@@ -125,8 +126,7 @@ def test_a_switch_waits_for_the_replies_whose_model_has_to_leave(make_host: Make
     host = make_host(1)
     with host.lend(never) as engine:
         host.switch("", "4bit")
-        wait_until(lambda: "when the answers" in host.status.note)
-        assert host.status.phase == "loading"
+        wait_until(lambda: "when the answers" in loading(host).note)
         assert engine.facts.precision == "full"
         got = []
         borrower = threading.Thread(
@@ -136,6 +136,143 @@ def test_a_switch_waits_for_the_replies_whose_model_has_to_leave(make_host: Make
         assert got == []
     borrower.join(20)
     assert got == ["4bit"]
+
+
+def test_the_old_model_answers_until_the_new_one_is_there(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    loader.gate.clear()
+    host.switch("", "4bit")
+    wait_until(lambda: host.status.loading is not None)
+    assert host.status.phase == "ready"
+    assert next(iter(_borrowed(host))) == "full"
+    loader.gate.set()
+    wait_until(lambda: host.status.precision == "4bit")
+    assert next(iter(_borrowed(host))) == "4bit"
+
+
+def test_a_cancelled_change_leaves_the_old_model_where_it_is(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    loader.gate.clear()
+    host.switch("", "4bit")
+    wait_until(lambda: host.status.loading is not None)
+    host.cancel()
+    wait_until(lambda: host.status.loading is None)
+    assert (host.status.phase, host.status.precision) == ("ready", "full")
+    assert host.status.error is None
+    assert host.status.note == f"Loading {find('').label}, 4-bit was cancelled."
+    assert in_memory(loader) == ["full"]
+    loader.gate.set()
+    switched(host, "4bit")  # and it can be had afterwards
+
+
+def test_a_cancelled_change_loads_a_model_again_that_had_to_leave(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(1)
+    host.start()
+    ready(host)
+    loader.gate.clear()
+    host.switch("", "4bit")
+    wait_until(lambda: host.status.phase == "loading" and in_memory(loader) == [])
+    host.cancel()
+    loader.gate.set()
+    wait_until(lambda: host.status.phase == "ready")
+    assert host.status.precision == "full"
+    assert in_memory(loader) == ["full"]
+
+
+def test_a_change_that_waits_for_answers_can_be_cancelled(make_host: MakeHost) -> None:
+    host = make_host(1)
+    with host.lend(never):
+        host.switch("", "4bit")
+        wait_until(lambda: "when the answers" in loading(host).note)
+        host.cancel()
+        wait_until(lambda: host.status.loading is None)
+        assert (host.status.phase, host.status.precision) == ("ready", "full")
+        assert next(iter(_borrowed(host))) == "full"
+
+
+def test_who_wants_it_anyway_has_it_tried(make_host: MakeHost, loader: FakeLoader) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    asked: list[object] = []
+
+    def load(spec: ModelSpec, precision: Precision, **options: object) -> FakeEngine:
+        asked.append(options["anyway"])
+        return loader(spec, precision)
+
+    host._load = load
+    switched(host, "4bit")
+    host.switch("", "8bit", anyway=True)
+    wait_until(lambda: host.status.precision == "8bit")
+    assert asked == [False, True]
+
+
+def test_when_the_first_load_is_cancelled_who_waits_is_told_and_the_next_message_loads_it(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    loader.gate.clear()
+    host = make_host(1)
+    host.start()
+    got: list[str] = []
+
+    def wait() -> None:
+        try:
+            got.extend(_borrowed(host))
+        except ModelError as error:
+            got.append(str(error))
+
+    reader = threading.Thread(target=wait)
+    reader.start()
+    wait_until(lambda: host.status.phase == "loading")
+    host.cancel()
+    reader.join(20)
+    assert "was cancelled" in got[0]
+    assert host.status.phase == "unloaded"
+    loader.gate.set()
+    assert next(iter(_borrowed(host))) == "full"
+
+
+def test_unloading_by_hand_frees_the_memory_and_the_next_message_loads_it_again(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    host = make_host(2)
+    host.start()
+    ready(host)
+    switched(host, "4bit")
+    with host.lend(never), pytest.raises(BusyError):
+        host.unload()
+    host.unload()
+    assert in_memory(loader) == []
+    assert host.status.phase == "unloaded"
+    assert host.status.note == "It was unloaded; the next message loads it again."
+    assert next(iter(_borrowed(host))) == "4bit"
+
+
+def test_nothing_is_unloaded_while_another_model_is_loaded(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    loader.gate.clear()
+    host = make_host(2)
+    host.start()
+    with pytest.raises(BusyError, match="or cancel it"):
+        host.unload()
+    loader.gate.set()
+
+
+def loading(host: ModelHost) -> Loading:
+    wait_until(lambda: host.status.loading is not None or host.status.phase == "failed")
+    assert host.status.loading is not None
+    return host.status.loading
 
 
 def _borrowed(host: ModelHost) -> Iterator[str]:
@@ -172,7 +309,7 @@ def test_a_model_that_comes_after_the_end_is_unloaded_again(
     loader.gate.clear()
     host = make_host(2)
 
-    def load(spec: object, precision: object, draft: object) -> object:
+    def load(spec: object, precision: object, **_: object) -> object:
         engine = FakeLoader.__call__(loader, spec, precision)  # type: ignore[arg-type]
         engine.close = closed.set  # type: ignore[method-assign]
         return engine
@@ -416,7 +553,8 @@ def test_a_folder_becomes_a_choice_once_it_is_loaded(service: ChatService, tmp_p
     wait_until(lambda: service.model.phase == "ready")
     service.switch_model(str(folder), "full")
     wait_until(lambda: service.model.model_id == str(folder))
-    labels = [label for label, _ in service.models()]
+    here = next(group for group in service.model_choices() if group.kind == "here")
+    labels = [choice.label for choice in here.choices]
     assert labels[0].startswith("Pocket Guide (built in, ")
     assert labels[1].startswith("my-model (")
 
@@ -426,7 +564,7 @@ def test_a_hub_model_that_can_not_be_had_unloads_nothing(
     loader: FakeLoader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(model_id: str) -> Path:
+    def refuse(model_id: str, *_: object) -> Path:
         raise ModelNotFoundError("There is no such model.", "Check its name.")
 
     monkeypatch.setattr("chat_ui.models.hub.download", refuse)

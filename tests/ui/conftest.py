@@ -13,12 +13,61 @@ import pytest
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
 from chat_ui.errors import NotFoundError
-from chat_ui.service import ModelStatus, Reply, ReplyOptions
+from chat_ui.service import (
+    Choice,
+    ChoiceGroup,
+    ModelCard,
+    ModelStatus,
+    PrecisionCard,
+    PrecisionForecast,
+    Reply,
+    ReplyOptions,
+)
 from chat_ui.settings import Settings
 
 OWNER = "owner"
 THEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 READY = ModelStatus(3, "ready", "pocket-guide", "Pocket Guide", "full", "float32")
+
+
+GUIDE = Choice("pocket-guide", "Pocket Guide", 4_700_000, is_here=True)
+SMALL = Choice("a/small-1B", "Small 1B", 10**9, licence="mit", downloads=1_200_000, likes=340)
+
+FITS = PrecisionForecast(
+    weight_bytes=400_000_000,
+    unquantized_bytes=100_000_000,
+    kv_cache_bytes=50_000_000,
+    total_bytes=500_000_000,
+    load_peak_bytes=500_000_000,
+    verdict="fits",
+    tokens_per_s=19.1,
+    prompt_tokens_per_s=250.0,
+)
+
+
+def card_of(choice: Choice, *forecasts: PrecisionForecast | None, **changes: Any) -> ModelCard:
+    """A card of a model whose precisions, from Full on, have these forecasts."""
+    names = (("full", "Full"), ("8bit", "8-bit"), ("4bit", "4-bit"))
+    precisions = tuple(
+        PrecisionCard(name, label, forecast=forecast)  # type: ignore[arg-type]
+        for (name, label), forecast in zip(names, forecasts or (FITS,), strict=False)
+    )
+    card = ModelCard(
+        choice=choice,
+        name_reading="",
+        is_exact=True,
+        window_tokens=8192,
+        context_tokens=4096,
+        dtype="bfloat16",
+        quantized_as="",
+        download_bytes=0 if choice.is_here else 1_200_000_000,
+        free_bytes=1_000_000_000,
+        machine="AMD EPYC, 2 cores",
+        bandwidth_bytes_per_s=44e9,
+        forecast=None,
+        precisions=precisions,
+    )
+    return replace(card, **changes)
 
 
 def conversation_of(*texts: str, conversation_id: str = "c1") -> Conversation:
@@ -49,14 +98,11 @@ class FakeService:
     raises: Exception | None = None
     status: ModelStatus = READY
     notice: str = ""
+    unknown: tuple[Choice, ...] = ()
 
     @property
     def model(self) -> ModelStatus:
         return self.status
-
-    def models(self) -> list[tuple[str, str]]:
-        self._note("models")
-        return [("Pocket Guide", "pocket-guide")]
 
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
@@ -96,8 +142,30 @@ class FakeService:
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)
 
-    def switch_model(self, model: str, precision: str) -> None:
-        self._note("switch_model", model, precision)
+    def model_choices(self) -> list[ChoiceGroup]:
+        self._note("model_choices")
+        return [ChoiceGroup("here", (GUIDE,)), ChoiceGroup("unknown", self.unknown)]
+
+    def search_models(self, text: str, token: str = "") -> list[Choice]:
+        self._note("search_models", text)
+        return [SMALL]
+
+    def model_card(
+        self, model: str, context_tokens: int | None = None, token: str = ""
+    ) -> ModelCard:
+        self._note("model_card", model, context_tokens, token)
+        return card_of(replace(GUIDE, id=model))
+
+    def switch_model(
+        self, model: str, precision: str, token: str = "", *, anyway: bool = False
+    ) -> None:
+        self._note("switch_model", model, precision, token, anyway)
+
+    def cancel_load(self) -> None:
+        self._note("cancel_load")
+
+    def unload_model(self) -> None:
+        self._note("unload_model")
 
     def begin(self, conversation_id: str = "c1") -> Reply:
         """Let the newest message of a conversation be written."""

@@ -7,8 +7,8 @@ import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.errors import InvalidRequestError
-from chat_ui.settings import Settings
 from chat_ui.ui.panels import generation
+from tests.ui.conftest import on_this_thread
 
 NAMES = [setting.name for setting in generation.SETTINGS]
 DEFAULTS = {
@@ -22,9 +22,9 @@ def config(**changed: object) -> GenerationConfig:
     return generation.config([values[name] for name in NAMES])
 
 
-def test_untouched_controls_give_the_defaults(tmp_path):
+def test_untouched_controls_give_the_defaults(service):
     with gr.Blocks():
-        controls = generation.in_order(generation.build(Settings(data_dir=tmp_path)))
+        controls = generation.in_order(generation.build(service, on_this_thread))
     assert generation.config([control.value for control in controls]) == GenerationConfig()
     assert config() == GenerationConfig()
 

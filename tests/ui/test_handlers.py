@@ -121,23 +121,6 @@ def test_regenerate_and_stop_go_to_the_service(service, handlers, request_):
     ]
 
 
-def test_a_model_that_is_refused_puts_the_picker_back(service, handlers, request_):
-    service.raises = BusyError("Another model is being loaded.")
-    service.models = lambda: [("Pocket Guide", "pocket-guide")]
-    picker, precision, said = asyncio.run(handlers.switch(request_, "/other", "4bit"))
-    assert picker.value == "pocket-guide"
-    assert precision.value == "full"
-    assert said["sentence"] == "Another model is being loaded."
-
-
-@pytest.mark.parametrize("nothing", [None, "", "  ", ["pocket-guide"]])
-def test_an_emptied_picker_is_no_choice(service, handlers, request_, nothing):
-    picker, _, said = asyncio.run(handlers.switch(request_, nothing, "full"))
-    assert picker.value == "pocket-guide"
-    assert said["kind"] == "refused"
-    assert ("switch_model", nothing, "full") not in service.asked
-
-
 def test_earlier_messages_come_by_the_window(handlers):
     assert asyncio.run(handlers.earlier(WINDOW)) == 2 * WINDOW
     assert asyncio.run(handlers.earlier("all")) == 2 * WINDOW
@@ -153,12 +136,8 @@ def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request
         await handlers.send(request_, "Hello", "c1", "", *VALUES)
         await handlers.regenerate(request_, "c1", "", *VALUES)
         await handlers.stop(request_, "c1")
-        await handlers.switch(request_, "pocket-guide", "8bit")
-        await handlers.sync()
 
     asyncio.run(all_of_them())
     called = {method for method, _ in service.called}
-    assert called == {
-        *("conversation", "reply", "regenerate", "stop_reply", "switch_model", "models"),
-    }
+    assert called == {"conversation", "reply", "regenerate", "stop_reply"}
     assert threading.main_thread() not in {thread for _, thread in service.called}

@@ -10,8 +10,8 @@ import pytest
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.settings import Settings
 from chat_ui.ui import islands, page
-from chat_ui.ui.panels import PANELS
-from tests.ui.conftest import FakeService
+from chat_ui.ui.panels import PANELS, model
+from tests.ui.conftest import FakeService, on_this_thread
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +85,10 @@ def test_raw_values_come_to_our_own_checks(demo):
     assert not [fn for fn in demo.fns.values() if fn.fn is not None and fn.preprocess]
 
 
-def test_the_user_s_change_of_the_model_is_told_from_ours(demo):
-    for label in ("Model", "Precision"):
-        control = labelled(demo, label)
-        events = {
-            event
-            for fn in demo.fns.values()
-            if fn.name == "switch"
-            for block, event in fn.targets
-            if block == control._id
-        }
-        assert events == {"input"}
-
-
 @pytest.mark.parametrize(
     "label",
     [
-        *("Message", "System prompt", "Model", "Precision", "Temperature", "Top-p"),
+        *("Message", "System prompt", "Temperature", "Top-p"),
         *("Max new tokens", "Top-k", "Min-p", "Repetition penalty", "Seed", "Stop strings"),
         "Assisted generation",
     ],
@@ -124,26 +111,34 @@ def test_the_chatbot_shows_formulas_and_unknown_tags_and_does_not_scroll(demo):
     assert not [d for d in chat.latex_delimiters if d["left"].strip("\u2060") == "$"]
 
 
-def test_where_the_model_is_fixed_its_controls_are(tmp_path):
-    demo = page.build_page(FakeService(Settings(data_dir=tmp_path, door="space")))  # type: ignore[arg-type]
-    assert labelled(demo, "Model").interactive is False
-    assert labelled(demo, "Precision").interactive is False
+def model_island(demo: gr.Blocks) -> Any:
+    (found,) = [html for html in of_type(demo, gr.HTML) if html.elem_id == "model-island"]
+    return found
+
+
+def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_path):
+    assert model_island(demo).value["is_fixed"] is False
+    assert len(model_island(demo).server_fns) == 6
+    space = Settings(data_dir=tmp_path, door="space")
+    fixed = model_island(page.build_page(FakeService(space)))  # type: ignore[arg-type]
+    assert fixed.value["is_fixed"] is True
+    assert [fn.__name__ for fn in fixed.server_fns] == ["present_card"]
 
 
 def test_no_template_holds_a_value(demo):
     """Gradio would run a value in a template as JavaScript."""
     templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
-    assert len(templates) == 5
+    assert len(templates) == 6
     for html in templates:
         assert "${" not in html.html_template
         assert "{{" not in html.html_template
 
 
 def test_each_panel_has_its_own_controls(tmp_path):
-    settings = Settings(data_dir=tmp_path)
+    service = FakeService(Settings(data_dir=tmp_path))
     with gr.Blocks():
-        names = [name for panel in PANELS for name in panel.build(settings)]
-    assert len(names) == len(set(names)) >= 11
+        names = [name for panel in PANELS for name in panel.build(service, on_this_thread)]  # type: ignore[arg-type]
+    assert len(names) == len(set(names)) >= 10
 
 
 def test_launch_takes_what_the_page_gives():
@@ -159,6 +154,13 @@ def test_the_page_fetches_nothing_from_elsewhere():
     assert not [sheet for sheet in options["theme"]._stylesheets if sheet]
 
 
+def test_no_script_makes_html_of_a_text():
+    scripts = [file.read_text(encoding="utf-8") for file in (page.ASSETS / "js").glob("*.js")]
+    assert scripts
+    html = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML"
+    assert not [found for script in scripts for found in re.findall(html, script)]
+
+
 def test_every_note_of_a_setting_is_written_by_the_script(demo):
     script = (page.ASSETS / "js" / "pulse.js").read_text(encoding="utf-8")
     values = [html.value for html in of_type(demo, gr.HTML) if "setting-note" in str(html.value)]
@@ -170,14 +172,31 @@ def test_every_note_of_a_setting_is_written_by_the_script(demo):
 
 def test_the_script_mounts_every_island():
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
-    source = inspect.getsource(islands) + inspect.getsource(page)
+    source = "".join(map(inspect.getsource, (islands, page, model)))
     names = set(re.findall(r"island\(\"(\w+)\"", source))
-    assert names == {"bar", "rail", "welcome", "status", "outcome"}
+    assert names == {"bar", "rail", "welcome", "status", "outcome", "model"}
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name
 
 
 def test_precisions_are_those_that_can_be_loaded(demo):
-    labels = [(q.label, name) for name, q in QUANTIZATIONS.items()]
+    main = [[name, q.label] for name, q in QUANTIZATIONS.items() if not q.is_kind_of]
     assert list(QUANTIZATIONS) == list(PRECISIONS)
-    assert labelled(demo, "Precision").choices == labels
+    assert model_island(demo).value["precisions"] == main
+
+
+def test_the_panel_s_script_asks_for_functions_that_there_are(demo, tmp_path):
+    script = (page.ASSETS / "js" / "models.js").read_text(encoding="utf-8")
+    fixed = page.build_page(FakeService(Settings(data_dir=tmp_path, door="share")))  # type: ignore[arg-type]
+    served = {fn.__name__ for one in (demo, fixed) for fn in model_island(one).server_fns}
+    assert set(re.findall(r'(?:ask|tell)\("(\w+)"', script)) == served
+
+
+def test_the_panel_s_script_finds_what_the_template_has():
+    scripts = [
+        (page.ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8")
+        for name in ("models", "card", "picker")
+    ]
+    ids = set(re.findall(r'at\("#([\w-]+)"', "".join(scripts)))
+    assert ids
+    assert ids <= set(re.findall(r'id="([\w-]+)"', model.TEMPLATE))

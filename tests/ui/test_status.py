@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chat_ui.chat.messages import Message, Numbers
-from chat_ui.service import ModelStatus, ReplySnapshot
+from chat_ui.service import ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
 
@@ -128,61 +128,6 @@ def test_assisted_generation_tells_its_share_and_the_speed_where_it_is_known():
     known = replace(drafted, assisted_speedup=1.42)
     assert status.measured(known) == "41 of 60 drafted tokens accepted, 1.4 times as fast"
     assert status.measured(Numbers(assisted_speedup=1.4)) == ""
-
-
-def test_the_model_line_names_model_precision_and_dtype():
-    ready = ModelStatus(7, "ready", "x", "Tiny (4M)", "full", "bfloat16", "Kept as it came.")
-    line = status.model_line(ready)
-    assert (line["label"], line["facts"]) == ("Tiny (4M)", "Full precision · bfloat16")
-    assert (line["state"], line["note"], line["is_settled"]) == ("Ready", "Kept as it came.", True)
-    loading = replace(ready, phase="loading", precision="4bit", note="Loading it…", dtype=None)
-    line = status.model_line(loading)
-    assert (line["label"], line["facts"]) == ("Tiny (4M)", "4-bit")
-    assert (line["state"], line["note"], line["is_settled"]) == ("Loading it…", "", False)
-
-
-def test_models_that_stay_in_memory_are_named():
-    line = status.model_line(replace(READY, note="A reason.", others=("Tiny, 4-bit", "A, Full")))
-    assert line["note"] == "A reason. Also in memory: Tiny, 4-bit; A, Full."
-
-
-def test_an_unloaded_model_is_settled_and_says_what_comes_next():
-    gone = replace(READY, phase="unloaded", dtype=None, note="The next message loads it again.")
-    line = status.model_line(gone)
-    assert (line["state"], line["is_settled"]) == ("Unloaded", True)
-    assert line["note"] == "The next message loads it again."
-    assert (line["seed"], line["assisted"]) == ("", "")
-
-
-@pytest.mark.parametrize(("repeats", "end"), [(True, "exactly."), (False, "being answered.")])
-def test_the_seed_says_when_it_repeats(repeats, end):
-    line = status.model_line(replace(READY, repeats_in_company=repeats))
-    assert line["seed"].startswith("A seed repeats an answer exactly")
-    assert line["seed"].endswith(end)
-
-
-@pytest.mark.parametrize(
-    ("drafter", "is_mixture", "note"),
-    [
-        ("prompt lookup", False, "The drafts come from prompt lookup."),
-        ("SmolLM2 (135M)", False, "The drafts come from SmolLM2 (135M)."),
-        (
-            "prompt lookup",
-            True,
-            "The drafts come from prompt lookup. With a mixture of experts, such as this model, it "
-            "seldom helps.",
-        ),
-        ("", False, "This model can't be assisted."),
-    ],
-)
-def test_the_assisted_setting_says_what_drafts(drafter, is_mixture, note):
-    now = replace(READY, drafter=drafter, is_mixture=is_mixture)
-    assert status.model_line(now)["assisted"] == note
-
-
-def test_a_failed_change_stays_readable():
-    failed = ModelStatus(7, "ready", "x", "Tiny", "full", "float32", error="It does not fit.")
-    assert status.model_line(failed)["error"] == "It does not fit."
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine.load import load_engine
 from chat_ui.engine.protocol import Delta, Engine, Event, Failed, Request, Started
 from chat_ui.models import quantization
+from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
 from chat_ui.service import ChatService, Reply, ReplyOptions
@@ -76,9 +77,15 @@ class Ours:
         return {**facts, "load_s": time.perf_counter() - started}
 
     def _load(
-        self, spec: ModelSpec, precision: Precision, *, draft: ModelSpec | None = None
+        self,
+        spec: ModelSpec,
+        precision: Precision,
+        *,
+        draft: ModelSpec | None = None,
+        progress: Progress = ignore,
+        anyway: bool = False,
     ) -> Engine:
-        self._engine = load_engine(spec, precision)
+        self._engine = load_engine(spec, precision, progress=progress)
         return self._engine
 
     # ---- through the service ----

@@ -4,13 +4,13 @@ It ends before anything else is measured. It keeps torch out of the process that
 """
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from chat_ui.engine import probe
 from tests.engine import random_models
 from tools.bench import child
 from tools.bench.shapes import FACTS_FILE, SHAPES, WINDOW_TOKENS
@@ -83,33 +83,15 @@ def bandwidth(size_bytes: int, rounds: int) -> child.Json:
         `sum` and `matrix`: lists of bytes/s; `device`; `has_bf16`: whether torch knows bfloat16
         instructions on this processor.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    columns = 4096
-    matrix = torch.ones(size_bytes // 4 // columns, columns, device=device)
-    vector = torch.ones(columns, device=device)
-
-    def timed(job: Any) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        job()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return matrix.nbytes / (time.perf_counter() - started)
-
-    sums, products = [], []
-    for number in range(rounds + 1):
-        both = timed(matrix.sum), timed(lambda: torch.mv(matrix, vector))
-        if number:  # the first round warms up
-            sums.append(both[0])
-            products.append(both[1])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sums, products = probe.bandwidth_samples(size_bytes, rounds, device)
     asks = [
         getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
     ]
     return {
         "sum": sums,
         "matrix": products,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "has_bf16": any(ask() for ask in asks if ask is not None),
     }
 

@@ -77,12 +77,26 @@ def accelerate(model: Any) -> Replaced:
     return Replaced(len(found), _replace_layers(model), speedup, widened)
 
 
+def quantizable(model: Any) -> list[torch.Tensor]:
+    """The weights that `quantize_linears` replaces."""
+    return [module.weight for module in model.modules() if is_adoptable(module)]
+
+
 @torch.inference_mode()
-def quantize_linears(model: Any) -> Replaced:
-    """Give a model's Linears int8 weights; they have to be float32 or bfloat16, on a CPU."""
+def quantize_linears(
+    model: Any, told: Callable[[int, int], None] = lambda done, total: None
+) -> Replaced:
+    """Give a model's Linears int8 weights; they have to be float32 or bfloat16, on a CPU.
+
+    Args:
+        model: which one.
+        told: called before each Linear with the number of those that are done and of all; what it
+            raises ends the work, and the model is of no use then.
+    """
     found = [module for module in model.modules() if is_adoptable(module)]
     widened = _is_faster_widened(_sample(found))
-    for module in found:
+    for done, module in enumerate(found):
+        told(done, len(found))
         quantize(module, widened=widened)
     layers = _replace_layers(model) if kernels() is not None else 0
     return Replaced(len(found), layers, widened=widened)
@@ -217,4 +231,4 @@ def _best_of_rounds(jobs: Sequence[Callable[[], None]]) -> list[float]:
     return best
 
 
-__all__ = ["NativeLinear", "Replaced", "accelerate", "quantize_linears"]
+__all__ = ["NativeLinear", "Replaced", "accelerate", "quantizable", "quantize_linears"]

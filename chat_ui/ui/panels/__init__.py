@@ -6,10 +6,10 @@ from typing import Final
 
 import gradio as gr
 
-from chat_ui.settings import Settings
+from chat_ui.service import ChatService
+from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels import generation, model, system_prompt
-
-Controls = dict[str, gr.components.Component]
+from chat_ui.ui.panels.controls import Controls
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Panel:
     """One panel: its heading, and what makes its controls inside the present Gradio context."""
 
     title: str
-    build: Callable[[Settings], Controls]
+    build: Callable[[ChatService, Offload], Controls]
 
 
 PANELS: Final = (
@@ -27,11 +27,11 @@ PANELS: Final = (
 )
 
 
-def build_panels(settings: Settings) -> Controls:
+def build_panels(service: ChatService, offload: Offload) -> Controls:
     """All panels, one under the other; their controls by name."""
     controls: Controls = {}
     for panel in PANELS:
         with gr.Column(elem_classes=["side-panel"]):
             gr.HTML(f"<h2>{panel.title}</h2>", js_on_load=None)
-            controls |= panel.build(settings)
+            controls |= panel.build(service, offload)
     return controls

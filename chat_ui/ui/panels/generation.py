@@ -10,7 +10,9 @@ from typing import Any, Final
 import gradio as gr
 
 from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig
-from chat_ui.settings import Settings
+from chat_ui.service import ChatService
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.panels.controls import Controls
 
 Component = gr.components.Component
 
@@ -24,7 +26,7 @@ class Setting:
         control: makes its control.
         value: makes a value of GenerationConfig of the control's.
         is_basic: it is always shown.
-        has_note: a sentence below it depends on the loaded model; see `status.model_line`.
+        has_note: a sentence below it depends on the loaded model; see `model_line.py`.
     """
 
     name: str
@@ -127,9 +129,11 @@ SETTINGS: Final = (
 )
 
 
-def build(settings: Settings) -> dict[str, Component]:
+def build(service: ChatService, offload: Offload) -> Controls:
     """The panel's controls by name."""
-    controls = {setting.name: setting.control() for setting in SETTINGS if setting.is_basic}
+    controls: Controls = {
+        setting.name: setting.control() for setting in SETTINGS if setting.is_basic
+    }
     with gr.Accordion("More", open=False, elem_id="more-settings"):
         for setting in SETTINGS:
             if not setting.is_basic:
@@ -141,7 +145,7 @@ def build(settings: Settings) -> dict[str, Component]:
     return controls
 
 
-def in_order(controls: dict[str, Component]) -> list[Component]:
+def in_order(controls: Controls) -> list[Component]:
     """The panel's controls in the order in which `config` takes their values."""
     return [controls[setting.name] for setting in SETTINGS]
 

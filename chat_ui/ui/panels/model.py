@@ -1,41 +1,95 @@
-"""The panel "Model": which model the server has, in which precision. It is one for all pages."""
+"""The panel "Model": which model the server has, and what others would take and do on this machine.
 
-from collections.abc import Sequence
+It is one island, drawn by assets/js/models.js and assets/js/picker.js, with values that it asks
+`model_server.py` for. The model is one for all pages; none of this is an input of an event.
+"""
 
-import gradio as gr
+from typing import Final
 
-from chat_ui.service import PRECISION_LABELS
-from chat_ui.settings import Settings
+from chat_ui.service import MAIN_PRECISIONS, PRECISION_LABELS, ChatService, leaderboards
+from chat_ui.ui.islands import island
+from chat_ui.ui.model_server import server_functions
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.panels.controls import Controls
 
-FIXED_INFO = "The model is fixed on this server."
-FREE_INFO = "Choose one, or type a folder's path."
+TEMPLATE: Final = """
+<div id="model-panel" class="model-panel">
+  <div class="model-now" tabindex="-1">
+    <p class="now-name"></p>
+    <button type="button" class="small-button" id="cancel-load" hidden>Cancel loading</button>
+    <button type="button" class="small-button" id="unload" hidden>Unload</button>
+    <div class="now-below">
+      <p class="now-stage"></p>
+      <progress id="load-progress" aria-label="Loading" max="1" hidden></progress>
+      <ul class="now-facts"></ul>
+    </div>
+    <p class="visually-hidden" role="status" aria-label="Model"></p>
+  </div>
+
+  <div class="picker">
+    <input type="text" id="model-input" role="combobox" aria-label="Model" aria-expanded="false"
+      aria-controls="model-list" aria-autocomplete="list" autocomplete="off" autocapitalize="none"
+      spellcheck="false" enterkeyhint="done" placeholder="Name, Hub id or folder">
+    <div class="picker-popup" hidden>
+      <div id="model-list" role="listbox" aria-label="Models"></div>
+      <p class="picker-line" hidden></p>
+    </div>
+    <p class="leaderboards"></p>
+  </div>
+
+  <p class="model-message" role="alert" hidden></p>
+
+  <div class="model-card">
+    <div class="card-head">
+      <p class="about"></p>
+      <p class="counts"></p>
+      <p class="reading"></p>
+      <p class="facts"></p>
+      <p class="problem"></p>
+      <p class="gated"><span></span> <a target="_blank" rel="noopener noreferrer">Ask for it on the
+        Hub</a></p>
+    </div>
+
+    <fieldset class="precision" id="precision" role="radiogroup" aria-labelledby="precision-title">
+      <legend id="precision-title">Precision</legend>
+      <div class="rows"></div>
+      <details class="kinds" hidden><summary>More</summary><div class="rows"></div></details>
+      <p class="fitting"></p>
+    </fieldset>
+
+    <button type="button" class="model-action" id="load-model" hidden></button>
+    <details class="token" hidden>
+      <summary>Access token</summary>
+      <label for="hub-token">Of the Hub, for a model that isn't public. It is sent once, and not
+        kept.</label>
+      <div class="token-row">
+        <input type="password" id="hub-token" aria-label="Access token" autocomplete="off"
+          spellcheck="false" placeholder="hf_…">
+        <button type="button" class="small-button" id="use-token">Look again</button>
+      </div>
+    </details>
+
+    <div class="outlook">
+      <div class="memory-head"><h3>Memory</h3>
+        <select id="model-context" aria-label="Context"></select></div>
+      <div class="memory-bar" role="img"><div class="memory-parts"></div></div>
+      <ul class="memory-list"></ul>
+      <p class="need"></p>
+      <h3 class="speed-head">Speed</h3>
+      <ul class="speed"></ul>
+      <p class="machine"></p>
+    </div>
+  </div>
+</div>
+"""
 
 
-def build(settings: Settings) -> dict[str, gr.components.Component]:
-    """The panel's controls by name. Their values come with the page's first `sync`."""
-    is_free = not settings.model_is_fixed
-    return {
-        "model": gr.Dropdown(
-            choices=[],
-            value=None,
-            label="Model",
-            info=FREE_INFO if is_free else FIXED_INFO,
-            allow_custom_value=True,
-            interactive=is_free,
-            elem_id="model",
-        ),
-        "precision": gr.Radio(
-            choices=[(label, name) for name, label in PRECISION_LABELS.items()],
-            value=settings.precision,
-            label="Precision",
-            interactive=is_free,
-            elem_id="precision",
-        ),
+def build(service: ChatService, offload: Offload) -> Controls:
+    """The panel. It has no controls that an event reads."""
+    value = {
+        "is_fixed": service.settings.model_is_fixed,
+        "precisions": [[name, PRECISION_LABELS[name]] for name in MAIN_PRECISIONS],
+        "leaderboards": [[one.label, one.url, one.purpose] for one in leaderboards()],
     }
-
-
-def shown(
-    models: Sequence[tuple[str, str]], model: str, precision: str
-) -> tuple[gr.Dropdown, gr.Radio]:
-    """The two controls as they have to be when the server's model is this one."""
-    return gr.Dropdown(choices=list(models), value=model), gr.Radio(value=precision)
+    island("model", TEMPLATE, value, server_functions=server_functions(service, offload))
+    return {}

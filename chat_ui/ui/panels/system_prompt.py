@@ -2,10 +2,12 @@
 
 import gradio as gr
 
-from chat_ui.settings import Settings
+from chat_ui.service import ChatService
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.panels.controls import Controls
 
 
-def build(settings: Settings) -> dict[str, gr.components.Component]:
+def build(service: ChatService, offload: Offload) -> Controls:
     """The panel's controls by name."""
     return {
         "system_prompt": gr.Textbox(

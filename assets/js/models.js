@@ -1,0 +1,326 @@
+// The panel "Model" (ui/panels/model.py): what is picked, what the server is asked (ui/model_server.py), and
+// when a model is loaded. The server's model comes with every pulse; another page may change it, too.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.models) return;
+
+  const AGAIN_MS = 3000;
+  const AGAIN = 20;
+  const BUSY = "Another model is being loaded. Wait until it is there, or cancel it.";
+  const AWAY = "The server doesn't answer. Try again when it is back.";
+
+  let island = null;
+  let place = null;
+  let picker = null;
+  const at = (selector) => place.querySelector(selector);
+
+  let present = null; // the server's model, of the newest pulse
+  let settled = -1; // its revision that the panel has taken over
+  let picked = { id: "", label: "" }; // the model that the panel shows
+  let precision = ""; // and in which precision
+  let context = null; // tokens; null for the usual ones
+  let card = null; // of the picked model; null until it has come
+  let isAhead = false; // something else is picked than the server's model
+  let awaited = null; // what this page has asked to load
+  let isStale = true; // the card is of an earlier moment
+  let isVisible = false;
+  let cards = 0; // cards asked for
+  let looks = 0; // more of them while the server measures this machine's speed
+
+  // ---- the server ----
+
+  async function ask(name, given = {}) {
+    try {
+      return (await island.server[name](given)) ?? {};
+    } catch {
+      return { error: AWAY };
+    }
+  }
+
+  const isFixed = () => island.props.value.is_fixed;
+  const token = () => at("#hub-token").value;
+
+  // Gives the card's error, or null. Answers that come late are dropped.
+  async function fetchCard(secret = "") {
+    const number = ++cards;
+    isStale = false;
+    place.setAttribute("aria-busy", "true");
+    const given = { model: picked.id, context, token: secret };
+    const answer = await (isFixed() ? ask("present_card", { context }) : ask("any_card", given));
+    if (number !== cards) return null;
+    place.removeAttribute("aria-busy");
+    if (answer.error) return answer;
+    card = answer.card;
+    // A path may have come with ~, an id in other letters.
+    if (!isPresent()) picked = { id: picked.id, label: card.label };
+    picker.show(picked);
+    draw();
+    if (card.needs_token) showToken();
+    lookAgainSoon();
+    return null;
+  }
+
+  // The first card of all comes before this machine's speed was measured.
+  function lookAgainSoon() {
+    const number = cards;
+    looks = card.is_partial ? looks + 1 : 0;
+    if (!looks || looks > AGAIN) return;
+    setTimeout(() => {
+      if (number !== cards) return;
+      isStale = true;
+      refresh();
+    }, AGAIN_MS);
+  }
+
+  // Of another model from now on: what is on its way comes too late.
+  function forgetCard() {
+    card = null;
+    cards += 1;
+    isStale = true;
+  }
+
+  // Only what is seen: a closed panel asks for nothing.
+  async function refresh() {
+    if (!isStale || !isVisible || !picked.id) return;
+    const failed = await fetchCard();
+    if (failed && isPresent()) say(failed.error);
+  }
+
+  // ---- choosing ----
+
+  async function pick(choice) {
+    const before = { picked, precision, card, isAhead };
+    say("");
+    picked = choice;
+    isAhead = !isPresent();
+    forgetCard();
+    forgetToken();
+    if (isPresent()) precision = present.precision;
+    draw();
+    const failed = await fetchCard();
+    if (failed) {
+      refuse(failed);
+      if (!failed.is_access && picked === choice) putBack(before);
+    } else if (card && picked.id === choice.id) {
+      if (isAhead) precision = likeliest();
+      draw();
+      loadIfEnough();
+    }
+  }
+
+  function putBack(before) {
+    ({ picked, precision, card, isAhead } = before);
+    picker.show(picked);
+    draw();
+  }
+
+  // The precision that was chosen before, if it can be had; else what fits.
+  function likeliest() {
+    const able = card.precisions.filter((one) => !one.reason);
+    const fitting = able.filter((one) => one.verdict !== "no");
+    const named = (id) => fitting.find((one) => one.id === id);
+    return (named(precision) ?? named(card.suggested) ?? fitting[0] ?? able[0])?.id ?? precision;
+  }
+
+  function pickPrecision(name) {
+    say("");
+    precision = name;
+    isAhead = !isLoaded();
+    draw();
+    loadIfEnough();
+  }
+
+  // What is here and fits is loaded by choosing it. Before its card has come only the server's own model
+  // is known to be here.
+  function loadIfEnough() {
+    const isEnough = card ? row()?.action.is_enough : isPresent();
+    if (isEnough && !isLoaded()) load();
+  }
+
+  async function load() {
+    if (awaited) return;
+    if (present?.loading) {
+      say(BUSY);
+      return;
+    }
+    awaited = { model: picked.id, precision };
+    drawButtons();
+    const secret = token();
+    forgetToken();
+    const answer = await ask("switch_model", {
+      model: picked.id, precision, token: secret, anyway: Boolean(row()?.action.is_anyway),
+    });
+    if (answer.error) {
+      awaited = null;
+      refuse(answer);
+      if (isPresent()) takeOver();
+    }
+    draw();
+    ui.pulse();
+  }
+
+  function refuse({ error, is_access: isAccess }) {
+    say(error);
+    if (isAccess) showToken();
+  }
+
+  const isPresent = () => picked.id === present?.model;
+  const isLoaded = () => isPresent() && precision === present.precision && present.phase === "ready";
+  const row = () => card?.precisions.find((one) => one.id === precision);
+
+  // ---- the server's model has changed ----
+
+  function show(now) {
+    if (!place) return;
+    present = now;
+    ui.card.drawNow(at(".model-now"), now);
+    if (!picked.id) takeOver();
+    else if (now.is_settled && settled !== now.revision) settle(now);
+    if (now.is_settled) settled = now.revision;
+    drawButtons();
+  }
+
+  function settle(now) {
+    const failed = awaited !== null && (now.model !== awaited.model || now.precision !== awaited.precision);
+    awaited = null;
+    isStale = true;
+    if (failed && !isPresent()) {
+      isAhead = true; // it can be tried again, with a token or another precision
+      say(now.error);
+    } else if (!isAhead || isPresent()) {
+      takeOver();
+    }
+    refresh();
+  }
+
+  function takeOver() {
+    if (!isPresent()) forgetCard();
+    picked = { id: present.model, label: present.label };
+    precision = present.precision;
+    isAhead = false;
+    picker.show(picked);
+    draw();
+    refresh();
+  }
+
+  // ---- drawing ----
+
+  function draw() {
+    if (card) {
+      ui.card.drawHead(place, card);
+      ui.card.drawContexts(at("#model-context"), card);
+    }
+    const known = island.props.value.precisions.map(([id, label]) => ({ id, label }));
+    ui.card.drawRows(at("#precision"), card?.precisions ?? known);
+    ui.card.check(at("#precision"), precision);
+    ui.card.drawOutlook(at(".outlook"), row());
+    at(".model-card").toggleAttribute("data-waiting", !card);
+    drawButtons();
+  }
+
+  function drawButtons() {
+    const loading = present?.loading;
+    swap(at("#cancel-load"), Boolean(loading) && !isFixed());
+    setOff(at("#cancel-load"), Boolean(loading?.is_cancelled));
+    swap(at("#unload"), !loading && present?.phase === "ready" && !isFixed());
+    const action = row()?.action;
+    const isWanted = Boolean(action) && !isLoaded() && !row().reason && !isFixed();
+    swap(at("#load-model"), isWanted);
+    setOff(at("#load-model"), Boolean(loading) || awaited !== null);
+    if (action) ui.setText(at("#load-model"), action.label);
+    if (!at(".token").open) at(".token").hidden = !isWanted || action.is_enough;
+  }
+
+  // One that is disabled in earnest would lose the keyboard's focus.
+  const setOff = (button, isOff) => button.setAttribute("aria-disabled", String(isOff));
+
+  // A button that goes must not take the keyboard's focus with it.
+  function swap(button, isShown) {
+    if (button.hidden === !isShown) return;
+    if (!isShown && document.activeElement === button) at(".model-now").focus();
+    button.hidden = !isShown;
+  }
+
+  function showToken() {
+    at(".token").hidden = false;
+    at(".token").open = true;
+  }
+
+  function forgetToken() {
+    at("#hub-token").value = "";
+    at(".token").open = false;
+  }
+
+  function say(sentence) {
+    ui.card.setLine(at(".model-message"), sentence);
+  }
+
+  // ---- the island ----
+
+  function mount(given) {
+    island = given;
+    place = document.getElementById("model-panel");
+    picker = ui.makePicker({
+      place: at(".picker"),
+      choices: () => ask("model_choices"),
+      search: (text) => ask("search_models", { text }),
+      pick,
+    });
+    if (isFixed()) fix();
+    showLeaderboards();
+    listen();
+    // A panel that is closed, or scrolled away, is not drawn at once.
+    new IntersectionObserver((seen) => {
+      isVisible = seen.at(-1).isIntersecting;
+      refresh();
+    }).observe(place);
+    ui.pulse();
+  }
+
+  function fix() {
+    picker.disable();
+    at("#precision").disabled = true;
+    at(".leaderboards").hidden = true;
+  }
+
+  function showLeaderboards() {
+    const links = island.props.value.leaderboards.map(([name, url, title]) => {
+      const link = ui.element("a", name);
+      Object.assign(link, { href: url, title, target: "_blank", rel: "noopener noreferrer" });
+      return link;
+    });
+    at(".leaderboards").replaceChildren("Compare models: ", ...links.flatMap((link, n) => (n ? [", ", link] : [link])));
+  }
+
+  function listen() {
+    at("#precision").addEventListener("change", (event) => pickPrecision(event.target.value));
+    at("#model-context").addEventListener("change", (event) => {
+      context = Number(event.target.value);
+      fetchCard(token()).then((failed) => failed && refuse(failed));
+    });
+    at("#load-model").addEventListener("click", load);
+    at("#cancel-load").addEventListener("click", () => tell("cancel_load"));
+    at("#unload").addEventListener("click", () => tell("unload_model"));
+    at("#use-token").addEventListener("click", lookAgain);
+    at("#hub-token").addEventListener("keydown", (event) => {
+      if (event.key === "Enter") lookAgain();
+    });
+  }
+
+  async function tell(name) {
+    const answer = await ask(name);
+    say(answer.error);
+    ui.pulse();
+  }
+
+  async function lookAgain() {
+    say("");
+    const failed = await fetchCard(token());
+    if (failed) return refuse(failed);
+    if (isAhead) precision = likeliest();
+    return draw();
+  }
+
+  ui.models = { mount, show };
+})();

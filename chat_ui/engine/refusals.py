@@ -1,0 +1,85 @@
+"""Refuses a model before a weight of it is read, for what its files and this machine say.
+
+It is unsafe, unknown, quantized in a way that can't be read here, or too large. Whether it may be
+had at all, and whether its files are whole, was found out before (`models/`).
+"""
+
+import logging
+
+from chat_ui.errors import ModelError
+from chat_ui.models import memory, safety
+from chat_ui.models.checkpoint import Checkpoint
+from chat_ui.models.memory import DeviceKind
+from chat_ui.models.quantization import QUANTIZATIONS, Precision, quantized_as
+
+log = logging.getLogger(__name__)
+
+
+def refuse(found: Checkpoint, precision: Precision, *, anyway: bool = False) -> None:
+    """Refuse what can't or mustn't be loaded. Call it on a thread that ends: it calls torch.
+
+    Args:
+        found: the checkpoint.
+        precision: as asked for.
+        anyway: take it though memory seems too short.
+
+    Raises:
+        ModelError: it is refused, with the reason and a next step.
+    """
+    safety.refuse_unsafe(found.config)
+    safety.refuse_unsafe_files(found.folder)
+    _refuse_unknown(found)
+    _refuse_quantized(found, precision)
+    kind = memory.device_kind()
+    if kind != "cpu" and QUANTIZATIONS[precision].is_for_cpu:
+        raise ModelError(
+            f"{QUANTIZATIONS[precision].label} is for a CPU; this machine has a GPU.",
+            "Choose 8-bit or 4-bit.",
+        )
+    if not anyway:
+        _refuse_too_large(found, precision, kind)
+
+
+def _refuse_unknown(found: Checkpoint) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if found.model_type not in CONFIG_MAPPING:
+        raise ModelError(
+            f"The installed transformers doesn't know the architecture {found.model_type!r}, and a "
+            "model's own code is never run here.",
+            "Update transformers, or choose another model.",
+        )
+
+
+def _refuse_too_large(found: Checkpoint, precision: Precision, kind: DeviceKind) -> None:
+    needed, free = memory.needed_bytes(found, precision, kind), memory.free_bytes(kind)
+    if needed > free:
+        log.warning("Refused to load %s: needs %d bytes, free %d", found.folder, needed, free)
+        raise ModelError(
+            f"Loading this model takes about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB "
+            "are free.",
+            "Choose a smaller model, or close other programs.",
+        )
+
+
+def _refuse_quantized(found: Checkpoint, precision: Precision) -> None:
+    quantized = quantized_as(found.config)
+    if quantized is None:
+        return
+    if not quantized.is_known:
+        raise ModelError(
+            f"This model's files are quantized already ({quantized.label}), in a way that this app "
+            "can't load.",
+            "Choose a version of it that is not quantized.",
+        )
+    if quantized.packages:
+        raise ModelError(
+            f"This model's files are quantized already ({quantized.label}), and a package for that "
+            f"is missing: {', '.join(quantized.packages)}.",
+            f"Run: pip install {' '.join(quantized.packages)}. Or choose another version of it.",
+        )
+    if precision != "full":
+        raise ModelError(
+            f"This model's files are quantized already ({quantized.label}).",
+            "Choose Full: it loads them as they are.",
+        )

@@ -1,0 +1,108 @@
+"""What the service opens on its first use: the data folder, the store, the models, the replies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from chat_ui.engine.protocol import LoadEngine
+from chat_ui.errors import StartupError
+from chat_ui.history.store import Store
+from chat_ui.models import drafts, memory
+from chat_ui.models.spec import BUILT_IN_ID, find
+from chat_ui.service.choosing import Choosing
+from chat_ui.service.forecasts import Forecasts
+from chat_ui.service.host import ModelHost
+from chat_ui.service.instruments import Instruments
+from chat_ui.service.machine import ThisMachine
+from chat_ui.service.replies import Replies
+from chat_ui.settings import Settings
+
+LOCK_FILE: Final = "in-use.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The parts behind the service, put together."""
+
+    store: Store
+    host: ModelHost
+    replies: Replies
+    forecasts: Forecasts
+    choosing: Choosing
+    lock: FileLock
+
+
+def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments) -> Backend:
+    """Open the data folder and put the parts together; loads nothing.
+
+    Args:
+        settings: the app's.
+        load: loads a model.
+        instruments: count models and measure this machine.
+
+    Raises:
+        StartupError: the data folder can't be used.
+        ModelError: there is no such model, or its files are no good.
+    """
+    find(settings.model)
+    if settings.draft_model not in ("", drafts.AUTO):
+        find(settings.draft_model)  # who mistypes it is told at the start
+    lock = _lock(settings.data_dir)
+    try:
+        store = Store.open(settings.data_dir)
+        store.interrupt_writing()
+    except Exception:
+        lock.release()  # else the next try would blame another process
+        raise
+    # Both are asked only once there is a host, which needs them.
+    machine = ThisMachine(settings.data_dir, instruments, is_quiet=lambda: host.is_quiet)
+    forecasts = Forecasts(
+        machine,
+        instruments,
+        store.measurements,
+        lambda: memory.leaving_bytes(host.resident_bytes),
+        settings.model_memory_bytes,
+    )
+    host = _make_host(settings, load, forecasts)
+    replies = Replies(settings, store, host, forecasts.answered)
+    choosing = Choosing(lambda: list(host.known.values()), forecasts)
+    return Backend(store, host, replies, forecasts, choosing, lock)
+
+
+def _make_host(settings: Settings, load: LoadEngine, forecasts: Forecasts) -> ModelHost:
+    host = ModelHost(
+        find(settings.model),
+        settings.precision,
+        load,
+        draft_for=lambda spec: drafts.choose(settings.draft_model, spec, list(host.known.values())),
+        loaded=forecasts.loaded,
+        budget_bytes=settings.model_memory_bytes,
+        unload_after_s=settings.unload_after_s,
+    )
+    built_in = find(BUILT_IN_ID)
+    host.known.setdefault(built_in.id, built_in)
+    return host
+
+
+def _lock(data_dir: Path) -> FileLock:
+    """Hold the data folder: a second process would take the first one's answers for cut off.
+
+    Raises:
+        StartupError: another process holds it, or the folder can't be written.
+    """
+    lock = FileLock(data_dir / LOCK_FILE, mode=0o600, thread_local=False)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StartupError(
+            f"The data folder {data_dir} is used by another chat_ui.",
+            "Stop that one, or give another folder: --data-dir DIR.",
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {data_dir} can't be written.", "Give another one: --data-dir DIR."
+        ) from error
+    return lock

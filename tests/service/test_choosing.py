@@ -1,0 +1,156 @@
+"""Choosing a model: groups, cards, and what the Hub is asked for."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chat_ui.errors import ModelNotFoundError, NotAllowedError
+from chat_ui.models.catalogue import catalogue
+from chat_ui.models.spec import BUILT_IN_FOLDER
+from chat_ui.service import ChatService, Choice, ModelCard
+from tests.fake_hub import TOKEN, FakeHub, used_by
+from tests.service.conftest import wait_until
+
+CONFIG = json.loads((BUILT_IN_FOLDER / "config.json").read_text())
+
+
+@pytest.fixture
+def hub(no_hub: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    with FakeHub() as hub, used_by(monkeypatch, hub, tmp_path / "hub"):
+        yield hub
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's own cache, and a Hub that can't be reached, unless a test has another."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+
+
+def choices(service: ChatService) -> dict[str, list[Choice]]:
+    return {group.kind: list(group.choices) for group in service.model_choices()}
+
+
+def by_precision(card: ModelCard) -> dict[str, str]:
+    return {one.precision: one.reason for one in card.precisions}
+
+
+def test_the_built_in_model_is_here_and_the_catalogue_is_grouped_by_what_fits(
+    service: ChatService,
+) -> None:
+    wait_until(lambda: "unknown" not in choices(service))
+    groups = choices(service)
+    assert groups["here"][0].label.startswith("Pocket Guide")
+    assert groups["here"][0].is_here
+    listed = [one.id for kind in ("fits", "tight", "no") for one in groups.get(kind, [])]
+    assert sorted(listed) == sorted(one.id for one in catalogue())
+    smallest = groups["fits"][0]
+    assert (smallest.verdict, smallest.precision) == ("fits", "full")
+    sizes = [one.parameters or 0 for one in groups["fits"]]
+    assert sizes == sorted(sizes)
+
+
+def test_a_card_has_exact_counts_and_all_precisions(service: ChatService) -> None:
+    card = service.model_card("pocket-guide")
+    assert card.is_exact
+    assert card.choice.parameters == 12 * 5 * 256**2 + CONFIG["vocab_size"] * 256
+    assert (card.download_bytes, card.problem, card.name_reading) == (0, "", "")
+    assert by_precision(card) == dict.fromkeys(
+        ["full", "8bit", "4bit", "8bit-cpu", "4bit-nf4", "4bit-fp4", "4bit-fp4-double"], ""
+    )
+    forecast = card.precisions[0].forecast
+    assert forecast is not None
+    assert forecast.verdict == "fits"
+
+
+def test_the_context_of_a_card_can_be_chosen(service: ChatService) -> None:
+    small, large = (service.model_card("pocket-guide", count) for count in (256, 1024))
+    assert (small.context_tokens, large.context_tokens) == (256, 1024)
+    sizes = [card.precisions[0].forecast.kv_cache_bytes for card in (small, large)]  # type: ignore[union-attr]
+    assert sizes[1] == 4 * sizes[0]
+
+
+def test_speeds_are_there_once_the_machine_was_measured(service: ChatService) -> None:
+    def speed() -> float | None:
+        forecast = service.model_card("pocket-guide").precisions[0].forecast
+        return forecast.tokens_per_s if forecast else None
+
+    service.start()
+    wait_until(lambda: service.model.phase == "ready")
+    wait_until(lambda: speed() is not None)
+
+
+def test_a_folder_with_nothing_but_a_config_has_a_forecast_and_says_what_is_wrong(
+    service: ChatService, tmp_path: Path
+) -> None:
+    folder = tmp_path / "only-config"
+    folder.mkdir()
+    shutil.copy(BUILT_IN_FOLDER / "config.json", folder)
+    card = service.model_card(str(folder))
+    assert card.is_exact
+    assert "no safetensors files" in card.problem
+
+
+def test_what_is_no_model_is_said(service: ChatService, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        service.model_card(str(tmp_path / "nothing"))
+
+
+def test_without_the_hub_a_catalogue_model_is_forecast_and_another_says_why_not(
+    service: ChatService,
+) -> None:
+    known = service.model_card("Qwen/Qwen3-0.6B")
+    assert known.is_exact
+    assert "can't be reached" in known.problem
+    unknown = service.model_card("nobody/Some-7B-Instruct")
+    assert not unknown.is_exact
+    assert "7 billion" in unknown.name_reading
+    assert unknown.choice.parameters == 7 * 10**9
+    assert "can't be reached" in unknown.problem
+
+
+def test_a_model_of_the_hub_is_forecast_before_it_is_downloaded(
+    service: ChatService, hub: FakeHub
+) -> None:
+    hub.add("team/tiny-chat", BUILT_IN_FOLDER)
+    card = service.model_card("team/tiny-chat")
+    assert (card.is_exact, card.problem) == (True, "")
+    assert card.download_bytes is not None
+    assert card.download_bytes > 9_000_000
+    assert not card.choice.is_here
+    assert not hub.fetched("model.safetensors")
+
+
+def test_a_gated_model_is_forecast_from_nothing_but_its_name_until_the_token_is_there(
+    service: ChatService, hub: FakeHub
+) -> None:
+    hub.add("team/gated-3B", BUILT_IN_FOLDER, is_gated=True)
+    card = service.model_card("team/gated-3B")
+    assert "hf auth login" in card.problem
+    assert card.choice.parameters == 3 * 10**9
+    assert service.model_card("team/gated-3B", token=TOKEN).is_exact
+
+
+def test_a_search_finds_models_of_the_hub(service: ChatService, hub: FakeHub) -> None:
+    hub.add("team/tiny-chat", BUILT_IN_FOLDER, downloads=7)
+    found = service.search_models("tiny")
+    assert [(one.id, one.downloads, one.is_here) for one in found] == [("team/tiny-chat", 7, False)]
+
+
+def test_where_the_model_is_fixed_nothing_else_can_be_looked_at(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(door="share")
+    assert service.model_choices() == []
+    assert service.model_card("pocket-guide").is_exact
+    for call in (
+        lambda: service.model_card("Qwen/Qwen3-0.6B"),
+        lambda: service.search_models("tiny"),
+        service.cancel_load,
+        service.unload_model,
+    ):
+        with pytest.raises(NotAllowedError):
+            call()
