@@ -81,11 +81,12 @@ def _tokens(text: str) -> int:
 
 def _forecasts() -> Forecasts:
     """As the app's own, with what it has learnt, if it ever ran."""
-    data_dir, instruments = read().data_dir, RealInstruments()
+    settings, instruments = read(), RealInstruments()
+    data_dir = settings.data_dir
     file = data_dir / FILE_NAME
     measurements = Store.beside(file).measurements if file.is_file() else None
     machine = ThisMachine(data_dir, instruments, is_quiet=lambda: True)
-    return Forecasts(machine, instruments, measurements, leaving_bytes=lambda: 0)
+    return Forecasts(machine, instruments, measurements, lambda: 0, settings.model_memory_bytes)
 
 
 def _forecast(choosing: Choosing, machine: ThisMachine, args: argparse.Namespace) -> int:

@@ -52,8 +52,8 @@
     place.removeAttribute("aria-busy");
     if (answer.error) return answer;
     card = answer.card;
-    // A path may have come with ~, an id in other letters.
-    if (!isPresent()) picked = { id: picked.id, label: card.label };
+    // The server's own name of it: a path may have come with ~, or through a link.
+    picked = { id: card.id, label: card.label };
     picker.show(picked);
     draw();
     if (card.needs_token) showToken();
@@ -151,6 +151,7 @@
     const answer = await ask("switch_model", {
       model: picked.id, precision, token: secret, anyway: Boolean(row()?.action.is_anyway),
     });
+    if (!answer.error && isLoaded()) awaited = null; // it was there already, and nothing changes
     if (answer.error) {
       awaited = null;
       refuse(answer);

@@ -131,8 +131,10 @@ def load_model(
             progress(_READING)
             refuse(found, precision, anyway=anyway)
             return _load(spec, precision, found, progress, speedup)
-        except Exception as error:
+        except BaseException as error:
             _forget_frames(error)
+            if not isinstance(error, Exception):  # such as a library's panic
+                raise
             _raise_shown(error, spec, precision)
         finally:
             # Quantizing leaves as much again behind as the quantized weights take.

@@ -7,10 +7,10 @@ had at all, and whether its files are whole, was found out before (`models/`).
 import logging
 
 from chat_ui.errors import ModelError
-from chat_ui.models import memory, safety
+from chat_ui.models import admission, memory, safety
 from chat_ui.models.checkpoint import Checkpoint
 from chat_ui.models.memory import DeviceKind
-from chat_ui.models.quantization import QUANTIZATIONS, Precision, quantized_as
+from chat_ui.models.quantization import QUANTIZATIONS, Precision
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,9 @@ def refuse(found: Checkpoint, precision: Precision, *, anyway: bool = False) -> 
     Raises:
         ModelError: it is refused, with the reason and a next step.
     """
-    safety.refuse_unsafe(found.config)
+    admission.refuse(found.config, precision)
     safety.refuse_unsafe_files(found.folder)
     _refuse_unknown(found)
-    _refuse_quantized(found, precision)
     kind = memory.device_kind()
     if kind != "cpu" and QUANTIZATIONS[precision].is_for_cpu:
         raise ModelError(
@@ -59,27 +58,4 @@ def _refuse_too_large(found: Checkpoint, precision: Precision, kind: DeviceKind)
             f"Loading this model takes about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB "
             "are free.",
             "Choose a smaller model, or close other programs.",
-        )
-
-
-def _refuse_quantized(found: Checkpoint, precision: Precision) -> None:
-    quantized = quantized_as(found.config)
-    if quantized is None:
-        return
-    if not quantized.is_known:
-        raise ModelError(
-            f"This model's files are quantized already ({quantized.label}), in a way that this app "
-            "can't load.",
-            "Choose a version of it that is not quantized.",
-        )
-    if quantized.packages:
-        raise ModelError(
-            f"This model's files are quantized already ({quantized.label}), and a package for that "
-            f"is missing: {', '.join(quantized.packages)}.",
-            f"Run: pip install {' '.join(quantized.packages)}. Or choose another version of it.",
-        )
-    if precision != "full":
-        raise ModelError(
-            f"This model's files are quantized already ({quantized.label}).",
-            "Choose Full: it loads them as they are.",
         )

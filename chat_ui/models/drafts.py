@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from chat_ui.errors import ChatUIError
 from chat_ui.models import checkpoint, hub
+from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.spec import ModelSpec, find
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,9 @@ _LARGEST_SHARE: Final = 0.25
 _MOST_NEIGHBOURS: Final = 100
 
 
-def choose(named: str, model: ModelSpec, known: Iterable[ModelSpec]) -> ModelSpec | None:
+def choose(
+    named: str, model: ModelSpec, known: Iterable[ModelSpec], progress: Progress = ignore
+) -> ModelSpec | None:
     """The model that drafts for another one; None where nothing fits.
 
     Args:
@@ -31,6 +34,7 @@ def choose(named: str, model: ModelSpec, known: Iterable[ModelSpec]) -> ModelSpe
             command line takes it.
         model: the model that is to be assisted, with its folder.
         known: where "auto" looks, beside the folders next to the model's.
+        progress: told while it is downloaded, where it has to be.
 
     Raises:
         ModelError: the named model can't be had.
@@ -41,7 +45,7 @@ def choose(named: str, model: ModelSpec, known: Iterable[ModelSpec]) -> ModelSpe
         return _smallest(model, [*known, *_neighbours(model.folder)])
     draft = find(named)
     if draft.folder is None:
-        draft = replace(draft, folder=hub.download(draft.id))
+        draft = replace(draft, folder=hub.download(draft.id, progress))
     if draft.folder is None or draft.folder == model.folder:
         return None
     if not _same_tokenizer(draft.folder, model.folder):

@@ -131,11 +131,19 @@ def overhead_bytes(architecture: Architecture, name: str) -> int:
     return _BASE_BYTES + scores + _LEFT_BEHIND_BYTES.get(_main(name), 0)
 
 
-def reach(architecture: Architecture) -> float:
-    """The share of the layers' weights, without embeddings and head, that bitsandbytes replaces."""
-    ends = architecture.left_linear_parameters * (1 if architecture.is_tied else 2)
-    layers = architecture.total_parameters - ends
-    return min(architecture.quantizable_parameters / layers, 1.0) if layers > 0 else 0.0
+def reach(architecture: Architecture, name: str) -> float:
+    """The share of the weights that a precision quantizes, embeddings and head left out.
+
+    Our own int8 reaches the head, too.
+    """
+    if name in (STORED, *DTYPE_BYTES):
+        return 1.0
+    head = architecture.left_linear_parameters
+    layers = architecture.total_parameters - head * (1 if architecture.is_tied else 2)
+    quantized = architecture.quantizable_parameters
+    if name == "8bit-cpu":
+        layers, quantized = layers + head, quantized + head
+    return min(quantized / layers, 1.0) if layers > 0 else 0.0
 
 
 def _names(architecture: Architecture, machine: Machine) -> list[str]:
@@ -178,7 +186,7 @@ class _Forecaster:
             tokens_per_s=self._tokens_per_s(name, weights, cache),
             prompt_tokens_per_s=self._prompt_tokens_per_s(name),
             missing_bytes=max(wanted - self.free_bytes, 0),
-            reach=1.0 if name in (STORED, *DTYPE_BYTES) else reach(self.architecture),
+            reach=reach(self.architecture, name),
         )
 
     def _verdict(self, wanted_bytes: int) -> Verdict:
@@ -269,10 +277,11 @@ def caveats(architecture: Architecture, name: str) -> tuple[str, ...]:
     """Sentences on what a precision leaves alone in this model; none where that is little."""
     if architecture.quantized_as or name in DTYPE_BYTES or not architecture.total_parameters:
         return ()
-    weights = weight_bytes.weight_bytes(architecture, name)
-    reached = weights.total - weights.left
-    share = architecture.quantizable_parameters / architecture.total_parameters
-    if reached and share >= 0.5:
+    quantized = architecture.quantizable_parameters
+    if name == "8bit-cpu":
+        quantized += architecture.left_linear_parameters
+    share = quantized / architecture.total_parameters
+    if share >= 0.5:
         return ()
     left = "its experts stay" if architecture.is_mixture else "its embeddings and head stay"
     return (

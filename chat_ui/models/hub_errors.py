@@ -83,6 +83,11 @@ def refusal(model_id: str, status: int, headers: Mapping[str, str]) -> ModelErro
             f"The Hub has trouble of its own (HTTP {status}).",
             "Try again in a few minutes; models that are here already work without it.",
         )
+    if not model_id and status in (403, 404):
+        return HubError(
+            f"The Hub refused the search (HTTP {status}).",
+            "Check HF_ENDPOINT and the proxy, if there is one; models that are here already work.",
+        )
     if "invalid credentials" in message:
         return AccessError(
             "The Hub doesn't know this token.", f"Make a new one at {_TOKENS}, then {_LOG_IN}."

@@ -141,13 +141,20 @@ def process_bytes() -> int:
     return int(taken.rss - shared + mapped)
 
 
-def leaving_bytes(resident_bytes: int) -> int:
-    """What would become free beside `free_bytes` if loaded models left; no more than they take.
+def leaving_bytes(resident_bytes: int, kind: DeviceKind) -> int:
+    """What would become free beside `free_bytes` if loaded models left.
+
+    For "cuda" call it on a thread that ends: it calls torch.
 
     Args:
         resident_bytes: what their weights take. Those that are read from mapped files count as free
             already.
+        kind: where they run. On a GPU their caches leave, too.
     """
+    if kind == "cuda":
+        import torch
+
+        return sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
     return max(resident_bytes - _own_file_bytes(), 0)
 
 

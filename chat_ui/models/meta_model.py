@@ -93,11 +93,12 @@ def _build(model_type: str, fields: dict[str, Any]) -> Any:
     config = CONFIG_MAPPING[model_type].from_dict(fields)
     dtype = config.dtype
     # Not accelerate's init_empty_weights, which changes nn.Module for every thread: weights that
-    # are loaded meanwhile would lose theirs. For the same reason in torch's own default dtype.
+    # are loaded meanwhile would lose theirs. For the same reason without a dtype: the library would
+    # change torch's default for every thread, and put back what it found, which may be another's.
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             config,
-            dtype=torch.get_default_dtype(),
+            dtype=None,
             # The ways that need no numbers: the others branch on masks and on who chose which.
             attn_implementation="eager",
             experts_implementation="batched_mm",

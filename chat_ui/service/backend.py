@@ -11,10 +11,11 @@ from chat_ui.errors import StartupError
 from chat_ui.history.store import Store
 from chat_ui.models import drafts, memory
 from chat_ui.models.spec import BUILT_IN_ID, find
+from chat_ui.service.activity import Activity
 from chat_ui.service.choosing import Choosing
 from chat_ui.service.forecasts import Forecasts
 from chat_ui.service.host import ModelHost
-from chat_ui.service.instruments import Instruments
+from chat_ui.service.instruments import Instruments, on_thread_that_ends
 from chat_ui.service.machine import ThisMachine
 from chat_ui.service.replies import Replies
 from chat_ui.settings import Settings
@@ -57,29 +58,40 @@ def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments)
         lock.release()  # else the next try would blame another process
         raise
     # Both are asked only once there is a host, which needs them.
-    machine = ThisMachine(settings.data_dir, instruments, is_quiet=lambda: host.is_quiet)
+    activity = Activity()
+    machine = ThisMachine(settings.data_dir, instruments, lambda: host.is_quiet, activity)
     forecasts = Forecasts(
         machine,
         instruments,
         store.measurements,
-        lambda: memory.leaving_bytes(host.resident_bytes),
+        lambda: on_thread_that_ends(
+            lambda: memory.leaving_bytes(host.resident_bytes, machine.kind)
+        ),
         settings.model_memory_bytes,
+        activity,
     )
-    host = _make_host(settings, load, forecasts)
-    replies = Replies(settings, store, host, forecasts.answered)
+    host = _make_host(settings, load, forecasts, activity)
+    replies = Replies(settings, store, host, forecasts.answered, activity)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
     return Backend(store, host, replies, forecasts, choosing, lock)
 
 
-def _make_host(settings: Settings, load: LoadEngine, forecasts: Forecasts) -> ModelHost:
+def _make_host(
+    settings: Settings, load: LoadEngine, forecasts: Forecasts, activity: Activity
+) -> ModelHost:
     host = ModelHost(
         find(settings.model),
         settings.precision,
         load,
-        draft_for=lambda spec: drafts.choose(settings.draft_model, spec, list(host.known.values())),
+        draft_for=lambda spec, progress: drafts.choose(
+            settings.draft_model, spec, list(host.known.values()), progress
+        ),
         loaded=forecasts.loaded,
         budget_bytes=settings.model_memory_bytes,
         unload_after_s=settings.unload_after_s,
+        tries_again=settings.model_is_fixed,  # nobody could choose another one
+        activity=activity,
+        unmeasured=forecasts.machine.unmeasured,
     )
     built_in = find(BUILT_IN_ID)
     host.known.setdefault(built_in.id, built_in)

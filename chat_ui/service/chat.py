@@ -88,8 +88,12 @@ class ChatService:
         if self._opened is None:
             name = self.settings.model
             return ModelStatus(0, "starting", name, name, self.settings.precision)
-        status = self._opened.host.status
-        if status.phase != "ready" or status.dtype is None:
+        return self._opened.host.status
+
+    def measured_model(self) -> ModelStatus:
+        """The same, with what the model took and did; it may read the database."""
+        status = self.model
+        if self._opened is None or status.phase != "ready" or status.dtype is None:
             return status
         name = precision_name(status.precision, status.dtype)
         return replace(status, measured=self._opened.forecasts.measured(status.model_id, name))
@@ -168,7 +172,9 @@ class ChatService:
         """
         if model != self.model.model_id:
             self._refuse_where_fixed()
-        return self._backend.choosing.card(model, context_tokens, token or None)
+        return self._backend.choosing.card(
+            model, context_tokens, token or None, asks_hub=not self.settings.model_is_fixed
+        )
 
     def _refuse_where_fixed(self) -> None:
         if self.settings.model_is_fixed:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from chat_ui.errors import AccessError, BadCheckpointError, ModelError
-from chat_ui.models import cached, checkpoint, forecast, hardware, hub, names, safety
+from chat_ui.models import admission, cached, checkpoint, forecast, hardware, hub, names, safety
 from chat_ui.models.architecture import Architecture
 from chat_ui.models.catalogue import catalogue
 from chat_ui.models.forecast import Forecast, PrecisionForecast
@@ -23,9 +23,11 @@ from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard, PrecisionCard
 from chat_ui.service.forecasts import Forecasts, precision_name
 from chat_ui.service.listing import Listing, by_name, with_verdict
 
+T = TypeVar("T")
+
 _SHOWN_CONTEXT_TOKENS: Final = 4096
 # What the Hub says of a model stays true for a while.
-_INFO_S: Final = 300.0
+_INFO_S: Final = 60.0
 
 
 class Choosing:
@@ -37,9 +39,12 @@ class Choosing:
     """
 
     def __init__(self, loaded: Callable[[], Iterable[ModelSpec]], forecasts: Forecasts) -> None:
+        self._loaded = loaded
         self._listing = Listing(loaded, forecasts)
         self._forecasts = forecasts
+        # Not by token: who may load models here is one person. Kept for a moment only.
         self._infos: dict[str, tuple[float, ModelInfo]] = {}
+        self._configs: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def choices(self) -> list[ChoiceGroup]:
         """The models there are without asking the Hub; see `Listing.groups`."""
@@ -69,7 +74,12 @@ class Choosing:
         return found
 
     def card(
-        self, model: str, context_tokens: int | None = None, token: str | None = None
+        self,
+        model: str,
+        context_tokens: int | None = None,
+        token: str | None = None,
+        *,
+        asks_hub: bool = True,
     ) -> ModelCard:
         """One model in full.
 
@@ -77,28 +87,33 @@ class Choosing:
             model: as the picker takes it.
             context_tokens: for which it is forecast; None for a usual one.
             token: of the Hub, for this call alone.
+            asks_hub: False for strangers, who must not make this server ask.
 
         Raises:
             ModelError: it is neither a folder nor a Hub id.
         """
         self._forecasts.machine.begin_measuring()
         spec, problem = self._spec(model)
-        info, config, needs_token = None, None, False
+        info, config, found, whole, needs_token, refusal = None, None, None, None, False, ""
         try:
-            info = self._info(spec, token)
+            if asks_hub:
+                info = self._info(spec, token)
         except ModelError as error:
             problem, needs_token = problem or str(error), isinstance(error, AccessError)
         try:
-            config = self._config(spec, token)
-            safety.refuse_unsafe(config)
-            found: Architecture | None = self._forecasts.architecture(config)
+            config = self._config(spec, token, asks_hub=asks_hub)
         except ModelError as error:
-            problem, found = problem or str(error), None
-        whole = None
-        if config is not None and found is not None:
-            whole = self._forecasts.forecast(config, context_tokens)
-        card = self._card(spec, info, config or {}, found, whole, problem)
-        return replace(card, needs_token=needs_token)
+            problem = problem or str(error)
+        try:
+            if config is not None:
+                safety.refuse_unsafe(config)
+                found = self._forecasts.architecture(config)
+                whole = self._forecasts.forecast(config, context_tokens)
+        except ModelError as error:  # no precision of it can be loaded
+            problem = refusal = str(error)
+        card = self._card(spec, info, config or {}, found, whole)
+        precisions = tuple(replace(one, reason=one.reason or refusal) for one in card.precisions)
+        return replace(card, precisions=precisions, problem=problem, needs_token=needs_token)
 
     def _card(
         self,
@@ -107,7 +122,6 @@ class Choosing:
         config: Mapping[str, Any],
         found: Architecture | None,
         whole: Forecast | None,
-        problem: str,
     ) -> ModelCard:
         machine = self._forecasts.machine.now()
         choice = self._choice(spec, info, found, whole)
@@ -127,20 +141,18 @@ class Choosing:
             bandwidth_bytes_per_s=machine.bandwidth_bytes_per_s or None,
             forecast=whole,
             precisions=tuple(
-                self._precision_card(spec, name, found, whole, bool(stored))
-                for name in QUANTIZATIONS
+                self._precision_card(spec, config, name, found, whole) for name in QUANTIZATIONS
             ),
-            problem=problem,
             what_fits=forecast.what_fits_sentence(whole) if whole else "",
         )
 
     def _precision_card(
         self,
         spec: ModelSpec,
+        config: Mapping[str, Any],
         precision: Precision,
         found: Architecture | None,
         whole: Forecast | None,
-        is_stored: bool,
     ) -> PrecisionCard:
         method = QUANTIZATIONS[precision]
         name = precision_name(precision, whole.full if whole else "bfloat16")
@@ -150,17 +162,18 @@ class Choosing:
             precision=precision,
             label=method.label,
             kind_of=method.is_kind_of,
-            reason=self._reason(precision, is_stored) or _unreached(method.label, expected),
+            reason=self._reason(precision, config) or _unreached(method.label, expected),
             forecast=expected,
             caveats=tuple(caveats),
             measured=self._forecasts.measured(spec.id, name),
         )
 
-    def _reason(self, precision: Precision, is_stored: bool) -> str:
+    def _reason(self, precision: Precision, config: Mapping[str, Any]) -> str:
         """Why a precision can't be chosen; "" where it can."""
         machine, method = self._forecasts.machine, QUANTIZATIONS[precision]
-        if precision != "full" and is_stored:
-            return "This model's files are quantized already; Full loads them as they are."
+        stored = admission.stored_reason(config, precision)
+        if stored is not None:
+            return str(stored)
         if method.is_for_cpu and machine.kind != "cpu":
             return f"{method.label} is for a CPU; this machine has a GPU."
         speed = machine.now().speeds.get(method.is_kind_of or precision)
@@ -197,6 +210,9 @@ class Choosing:
 
     def _spec(self, model: str) -> tuple[ModelSpec, str]:
         """The model that is meant, and why it can't be loaded; "" where it can."""
+        for known in self._loaded():
+            if known.id == model:  # of the Hub, with its folder
+                return known, ""
         try:
             return find(model), ""
         except BadCheckpointError as error:
@@ -207,20 +223,33 @@ class Choosing:
         """What the Hub says of a model that is not here; None for one that is."""
         if spec.kind != "hub" or cached.find(spec.id) is not None:
             return None
-        kept = self._infos.get(spec.id)
-        if kept is not None and time.monotonic() - kept[0] < _INFO_S:
-            return kept[1]
-        info = hub.check_access(spec.id, token, known=[one.id for one in catalogue()])
-        self._infos[spec.id] = time.monotonic(), info
+        info = _kept(self._infos, spec.id)
+        if info is None:
+            info = hub.check_access(spec.id, token, known=[one.id for one in catalogue()])
+            self._infos[spec.id] = time.monotonic(), info
         return info
 
-    def _config(self, spec: ModelSpec, token: str | None) -> Mapping[str, Any]:
+    def _config(
+        self, spec: ModelSpec, token: str | None, *, asks_hub: bool
+    ) -> Mapping[str, Any] | None:
         if spec.folder is not None:
             return checkpoint.read_config(spec.folder)
         listed = {one.id: one.config for one in catalogue()}
         if spec.id in listed and cached.snapshot(spec.id) is None:
             return listed[spec.id]
-        return hub.fetch_config(spec.id, token)
+        config = _kept(self._configs, spec.id)
+        if config is None and asks_hub:
+            config = hub.fetch_config(spec.id, token)
+            self._configs[spec.id] = time.monotonic(), config
+        return config
+
+
+def _kept(kept: dict[str, tuple[float, T]], key: str) -> T | None:
+    """What was kept not long ago; what is older leaves."""
+    now = time.monotonic()
+    for old in [name for name, (at, _) in kept.items() if now - at > _INFO_S]:
+        kept.pop(old, None)
+    return kept[key][1] if key in kept else None
 
 
 def _described(machine: Machine) -> str:

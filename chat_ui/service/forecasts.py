@@ -22,6 +22,8 @@ from chat_ui.models import checkpoint, forecast, memory
 from chat_ui.models.architecture import Architecture
 from chat_ui.models.forecast import Forecast
 from chat_ui.models.quantization import Precision
+from chat_ui.models.weight_bytes import STORED
+from chat_ui.service.activity import Activity
 from chat_ui.service.cards import Measured
 from chat_ui.service.instruments import Instruments, on_thread_that_ends
 from chat_ui.service.machine import ThisMachine
@@ -43,6 +45,7 @@ class Forecasts:
         measurements: what was measured on it; None where nothing is kept.
         leaving_bytes: gives what becomes free where loaded models leave.
         budget_bytes: what all models may take; None for what is free.
+        activity: knows whether a load or a probe came in between.
     """
 
     def __init__(
@@ -52,18 +55,21 @@ class Forecasts:
         measurements: Measurements | None,
         leaving_bytes: Callable[[], int],
         budget_bytes: int | None = None,
+        activity: Activity | None = None,
     ) -> None:
         self.machine = machine
         self._instruments = instruments
         self._measurements = measurements
         self._leaving_bytes = leaving_bytes
         self._budget_bytes = budget_bytes
+        self._activity = activity or Activity()
+        self._learnt: dict[str, float] | None = None  # None until it is read
         self._lock = threading.Lock()
         self._known: dict[str, Architecture | ModelError] = {}
         self._measured: dict[tuple[str, str], Measured | None] = {}
         self._weights: dict[tuple[str, str], tuple[int, int]] = {}
-        # The model that was loaded last, until its first answer, and the bytes before it.
-        self._loaded: tuple[tuple[str, str] | None, int] = None, 0
+        # The model that was loaded last, until its first answer; the bytes before it, and a mark.
+        self._loaded: tuple[tuple[str, str] | None, int, int] = None, 0, 0
 
     def architecture(self, config: Mapping[str, Any]) -> Architecture:
         """What a config describes; counted once.
@@ -121,7 +127,7 @@ class Forecasts:
         By how much it grew is known after the model's first answer, with which it takes what it
         needs beside its weights.
         """
-        self._loaded = _key(facts), bytes_before
+        self._loaded = _key(facts), bytes_before, self._activity.loads
 
     def answered(self, facts: EngineFacts, numbers: Numbers) -> None:
         """Note what a model took, and how fast it was, once it has answered alone."""
@@ -129,11 +135,17 @@ class Forecasts:
         if tokens < _ENOUGH_TOKENS or not numbers.decode_tokens_per_s:
             return
         context = (numbers.prompt_tokens or 0) + tokens
-        key, bytes_before = self._loaded
-        growth = memory.process_bytes() - bytes_before if key == _key(facts) else None
-        self._loaded = None, 0
+        growth = self._growth(facts)
         speed = None if numbers.drafted_tokens else numbers.decode_tokens_per_s
         self._note(facts, context, speed, growth)
+
+    def _growth(self, facts: EngineFacts) -> int | None:
+        """By how much the program has grown with the model; None where something else may have."""
+        (key, bytes_before, mark), self._loaded = self._loaded, (None, 0, 0)
+        if key != _key(facts) or mark != self._activity.loads or facts.device != "cpu":
+            return None
+        growth = memory.process_bytes() - bytes_before
+        return growth if growth > 0 else None
 
     def measured(self, model_id: str, name: str) -> Measured | None:
         """What a model took and did here, beside what was forecast; None where it never ran.
@@ -150,18 +162,19 @@ class Forecasts:
                 runs = self._measurements.of(self.machine.key, model_id, name)
             except ChatUIError as error:
                 log.warning("what was measured can't be read: %s", error)
-                return None
+                runs = []
             self._measured[key] = _summed_up(runs, *self._weights.get(key, (None, None)))
         return self._measured[key]
 
     def _corrections(self) -> dict[str, float]:
-        if self._measurements is None:
-            return {}
-        try:
-            return self._measurements.corrections(self.machine.key)
-        except ChatUIError as error:  # a forecast without them is better than none
-            log.warning("what was measured can't be read: %s", error)
-            return {}
+        if self._learnt is None:
+            self._learnt = {}
+            try:
+                if self._measurements is not None:
+                    self._learnt = self._measurements.corrections(self.machine.key)
+            except ChatUIError as error:  # a forecast without them is better than none
+                log.warning("what was measured can't be read: %s", error)
+        return self._learnt
 
     def _note(
         self,
@@ -175,11 +188,12 @@ class Forecasts:
         if tokens_per_s is None and growth_bytes is None:
             return
         try:
-            is_real = facts.spec.folder is not None and facts.footprint_bytes
-            if facts.spec.folder is None or not is_real or self._measurements is None:
-                return
+            if facts.spec.folder is None or not facts.footprint_bytes or self._measurements is None:
+                return  # no real model, or nothing is kept
             config = checkpoint.read_config(facts.spec.folder)
             whole = self.forecast(config, context_tokens, learns=False)
+            if STORED in whole.precisions:  # quantized before: there is one precision
+                key = model_id, name = model_id, STORED
             expected = whole.precisions.get(name)
             if expected is None:
                 return
@@ -198,7 +212,8 @@ class Forecasts:
                 )
             )
             self._measured.pop(key, None)
-        except ChatUIError as error:
+            self._learnt = None
+        except Exception as error:  # an answer is not to fail for it
             log.warning("what %s took and did could not be kept: %s", facts.spec.id, error)
 
 

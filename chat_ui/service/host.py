@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -28,10 +28,11 @@ from chat_ui.errors import (
     ModelError,
     as_shown,
 )
-from chat_ui.models import hub, memory
-from chat_ui.models.progress import LoadProgress
+from chat_ui.models import admission, checkpoint, hub, memory
+from chat_ui.models.progress import LoadProgress, Progress
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec, find
+from chat_ui.service.activity import Activity
 from chat_ui.service.loading import Load
 from chat_ui.service.residency import Fits, Resident, Residents, close_all
 from chat_ui.service.status import NO_MODEL, ModelStatus, named, of_facts
@@ -54,6 +55,9 @@ class ModelHost:
         loaded: told of each model that was loaded, and what the program took before that, in bytes.
         budget_bytes: what all models may take; None for what is free.
         unload_after_s: a model that nobody used for so long is unloaded; 0 keeps it.
+        tries_again: where no model could be loaded, the next message tries it again.
+        activity: told of loads, and of replies that have a model.
+        unmeasured: entered while a model is loaded, so that nothing is measured meanwhile.
         clock: gives seconds.
 
     Attributes:
@@ -66,10 +70,13 @@ class ModelHost:
         precision: Precision,
         load: LoadEngine,
         fits: Fits = memory.fits_beside,
-        draft_for: Callable[[ModelSpec], ModelSpec | None] = lambda spec: None,
+        draft_for: Callable[[ModelSpec, Progress], ModelSpec | None] = lambda spec, told: None,
         loaded: Callable[[EngineFacts, int], None] = lambda facts, bytes_before: None,
         budget_bytes: int | None = None,
         unload_after_s: float = 0.0,
+        tries_again: bool = False,
+        activity: Activity | None = None,
+        unmeasured: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
@@ -78,6 +85,9 @@ class ModelHost:
         self._tell_loaded = loaded
         self._budget_bytes = budget_bytes
         self._unload_after_s = unload_after_s
+        self._tries_again = tries_again
+        self._activity = activity or Activity()
+        self._unmeasured = unmeasured
         self._wanted = (spec, precision)  # the present model, or the one to load next
         # Held while models are loaded and closed, so that memory is measured between the two.
         self._work = threading.Lock()
@@ -164,8 +174,10 @@ class ModelHost:
                 raise BusyError(
                     "The model is writing answers.", "Wait until they have ended, or stop them."
                 )
+            idle = [one for one in self._residents if not one.users]
+            leaving = self._taken_out(idle, UNLOADED_BY_HAND_NOTE)
         with self._work:
-            self._unload(lambda: [one for one in self._residents if not one.users], by_hand=True)
+            close_all(leaving)
 
     def _refuse_while_loading(self, next_step: str) -> None:
         if self._loading is not None:
@@ -189,28 +201,39 @@ class ModelHost:
             # Who has waited for a change in vain gets its reason and does not begin another.
             may_begin = self._loading is None
             self._wait_for_model(gives_up)
-            if self._status.phase == "unloaded" and (may_begin or not self._status.error):
+            phase = self._status.phase
+            is_lost = phase == "failed" and may_begin and self._tries_again
+            if is_lost or (phase == "unloaded" and (may_begin or not self._status.error)):
                 self._begin(Load(*self._wanted))
                 self._wait_for_model(gives_up)
             if self._is_closed or gives_up():
                 raise EngineStoppedError
             lent = self._present
             if lent is None:
-                reason = self._status.error or "No model is loaded."
-                raise ModelError(reason, "Choose another model or precision.")
+                raise self._no_model()
             lent.users += 1
+        self._activity.note_answer()
         try:
             yield lent.engine
         finally:
+            self._activity.note_answer()
             with self._changed:
                 lent.users -= 1
                 self._residents.touch(lent)
                 self._changed.notify_all()
 
+    def _no_model(self) -> ModelError:
+        reason = self._status.error or "No model is loaded."
+        can_come_back = self._status.phase == "unloaded" or self._tries_again
+        step = "Send it again to load" if can_come_back else "Choose another model or precision."
+        return ModelError(reason, f"{step} the model again." if can_come_back else step)
+
     def close(self) -> None:
         """Unload all models; replies that still have one get `EngineStoppedError`."""
         with self._changed:
             self._is_closed = True
+            if self._loading is not None:
+                self._loading.cancel()
             self._present = None
             leaving = list(self._residents)
             for one in leaving:
@@ -228,27 +251,23 @@ class ModelHost:
             self._changed.wait(0.1)
 
     def _begin(self, load: Load) -> None:
+        # First: where no thread can be had, nothing has begun. It waits for the lock that is held.
+        threading.Thread(
+            target=self._change, args=(load,), name="model-change", daemon=True
+        ).start()
         self._loading = load
         if self._present is None:
             self._show(phase="loading", note=f"Loading {load.name}…", error=None)
         else:
             self._show(error=None)
-        threading.Thread(
-            target=self._change, args=(load,), name="model-change", daemon=True
-        ).start()
 
     def _change(self, load: Load) -> None:
         with self._work:
-            before = self._present
+            with self._changed:  # which whoever began it holds until everything is said
+                before = self._present
             try:
                 self._prepare(load)
-                engine = self._load(
-                    load.spec,
-                    load.precision,
-                    draft=load.draft,
-                    progress=load,
-                    anyway=load.anyway,
-                )
+                engine = self._read(load)
             except LoadCancelledError:
                 self._put_back(before, None, note=f"Loading {load.name} was cancelled.")
             except BaseException as error:  # a library's panic is no Exception, and ends no less
@@ -261,13 +280,33 @@ class ModelHost:
                     self._tell_loaded(engine.facts, load.bytes_before)
                 self._take(engine, None)
 
+    def _read(self, load: Load) -> Engine:
+        self._activity.note_load()
+        try:
+            with self._unmeasured():
+                return self._load(
+                    load.spec,
+                    load.precision,
+                    draft=load.draft,
+                    progress=load,
+                    anyway=load.anyway,
+                )
+        finally:
+            self._activity.note_load()
+
     def _prepare(self, load: Load) -> None:
-        """Bring the files here, and make room."""
+        """Bring the files here, and make room.
+
+        Nothing is downloaded or unloaded for a model that can't be had.
+        """
         load(LoadProgress("checking"))
-        if load.spec.folder is None:  # nothing is unloaded for a model that can't be had
+        if load.spec.folder is None:
+            admission.refuse(hub.fetch_config(load.spec.id, load.token), load.precision)
             folder = hub.download(load.spec.id, load, load.token)
             load.spec = replace(load.spec, folder=folder)
-        load.draft = self._draft_for(load.spec)
+        elif load.spec.kind != "built-in":
+            admission.refuse(checkpoint.read_config(load.spec.folder), load.precision)
+        load.draft = self._draft_for(load.spec, load)
         load.check()
         self._make_room(load)
 
@@ -330,7 +369,7 @@ class ModelHost:
             again = self._loading = Load(facts.spec, facts.precision)
             self._show(note=f"Loading {again.name} again…")
         try:
-            draft = self._draft_for(facts.spec)
+            draft = self._draft_for(facts.spec, again)
             engine = self._load(facts.spec, facts.precision, draft=draft, progress=again)
         except LoadCancelledError:
             self._unloaded_note = UNLOADED_BY_HAND_NOTE
@@ -389,24 +428,25 @@ class ModelHost:
     def unload_idle(self) -> None:
         """Unload the models that nobody used for `unload_after_s`; a timer calls it."""
         with self._work:
-            self._unload(lambda: self._residents.overdue(self._unload_after_s), by_hand=False)
+            with self._changed:
+                self._timer = None
+                is_quiet = self._loading is None and not self._is_closed
+                overdue = self._residents.overdue(self._unload_after_s) if is_quiet else []
+                leaving = self._taken_out(overdue, UNLOADED_NOTE)
+            close_all(leaving)
         with self._changed:
-            self._timer = None
             self._watch_idle()
 
-    def _unload(self, chosen: Callable[[], list[Resident]], *, by_hand: bool) -> None:
-        """Close models that are chosen under the lock, unless a change is under way."""
-        with self._changed:
-            is_quiet = self._loading is None and not self._is_closed
-            leaving = chosen() if is_quiet else []
-            for one in leaving:
-                self._residents.remove(one)
-            if self._present in leaving:
-                self._unloaded_note = UNLOADED_BY_HAND_NOTE if by_hand else UNLOADED_NOTE
-                self._settle(None, None)
-            if leaving:
-                self._show(others=self._others())
-        close_all(leaving)
+    def _taken_out(self, leaving: list[Resident], note: str) -> list[Resident]:
+        """Take models out of the residents, under the lock; closing them is the caller's."""
+        for one in leaving:
+            self._residents.remove(one)
+        if self._present in leaving:
+            self._unloaded_note = note
+            self._settle(None, None)
+        if leaving:
+            self._show(others=self._others())
+        return leaving
 
     def _others(self) -> tuple[str, ...]:
         beside = [one.engine.facts for one in self._residents if one is not self._present]

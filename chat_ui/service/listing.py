@@ -77,19 +77,19 @@ class Listing:
         listed = {one.id: one for one in catalogue()}
         on_disk = {one.id: one for one in cached.cached()}
         for spec in self._loaded():
-            if spec.id not in on_disk:
-                yield self._of_folder(spec)
+            if spec.id not in on_disk and (choice := self._of_folder(spec)) is not None:
+                yield choice
         for one in on_disk.values():
             yield self._of_cache(one, listed.get(one.id))
 
-    def _of_folder(self, spec: ModelSpec) -> Choice:
+    def _of_folder(self, spec: ModelSpec) -> Choice | None:
         choice = replace(by_name(spec.id, spec.label), is_here=True)
         if spec.folder is None:
             return choice
         try:
             known = checkpoint.read(spec.folder)
         except ModelError:  # it was deleted meanwhile
-            return replace(choice, is_here=False)
+            return None
         return self._judged(replace(choice, parameters=known.parameters), known.config)
 
     def _of_cache(self, one: CachedModel, listed: CatalogueModel | None) -> Choice:

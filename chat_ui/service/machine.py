@@ -4,13 +4,15 @@
 
 Measuring takes some seconds of all cores, so it begins when somebody looks at a forecast, goes on
 one precision at a time, and waits while answers are being written. What was measured while other
-programs had the cores is used until the end, and measured again after the next start. This module
-never calls torch.
+programs, an answer or a load had the cores is used until the end, and measured again after the next
+start. This module never calls torch.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +23,14 @@ import psutil
 from chat_ui.models import hardware
 from chat_ui.models.hardware import Kept, Machine, PrecisionSpeed
 from chat_ui.models.memory import DeviceKind
+from chat_ui.service.activity import Activity
 from chat_ui.service.instruments import Instruments, on_thread_that_ends
 
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "machine.json"
 _LOOK_AGAIN_S: Final = 0.5
+_SEEN_S: Final = 0.5
 # Of all cores, what other programs may take while something is measured that is kept.
 _OTHERS_SHARE: Final = 0.2
 
@@ -38,6 +42,7 @@ class ThisMachine:
         data_dir: where the measurements are kept.
         instruments: measure it.
         is_quiet: nobody is being answered now, and nothing is being loaded.
+        activity: told of what is measured, and knows what else begins.
         watch_others: see `others_share`.
     """
 
@@ -46,11 +51,15 @@ class ThisMachine:
         data_dir: Path,
         instruments: Instruments,
         is_quiet: Callable[[], bool],
+        activity: Activity | None = None,
         watch_others: Callable[[], Callable[[], float]] | None = None,
     ) -> None:
         self._file = data_dir / FILE_NAME
         self._instruments = instruments
         self._is_quiet = is_quiet
+        self._activity = activity or Activity()
+        self._probing = threading.Lock()
+        self._seen: tuple[float, Machine | None] = 0.0, None
         self._watch_others = watch_others or others_share
         self._lock = threading.Lock()
         self._bandwidth = 0.0  # that is not kept, as are the speeds
@@ -78,16 +87,31 @@ class ThisMachine:
     def _kept(self) -> Kept:
         return Kept(self._file, self.key)
 
+    @contextmanager
+    def unmeasured(self) -> Iterator[None]:
+        """While this is entered nothing is measured; what is being measured ends first."""
+        with self._probing:
+            yield
+
     def now(self) -> Machine:
-        """The machine as it is now; speeds that were not measured yet are missing."""
-        measured, kind = self._kept.measured, self.kind
-        machine = on_thread_that_ends(lambda: hardware.describe(kind, measured))
+        """The machine as it is now; speeds that were not measured yet are missing.
+
+        The same for a moment, so that what belongs together is forecast of one machine.
+        """
+        at, machine = self._seen
+        if machine is None or time.monotonic() - at > _SEEN_S:
+            machine = self._look()
+            self._seen = time.monotonic(), machine
         return replace(
             machine,
-            name=self._name,
             bandwidth_bytes_per_s=machine.bandwidth_bytes_per_s or self._bandwidth,
             speeds={**self._speeds, **machine.speeds},
         )
+
+    def _look(self) -> Machine:
+        measured, kind = self._kept.measured, self.kind
+        machine = on_thread_that_ends(lambda: hardware.describe(kind, measured))
+        return replace(machine, name=self._name)
 
     @property
     def is_measured(self) -> bool:
@@ -99,9 +123,13 @@ class ThisMachine:
         with self._lock:
             if self._is_measuring or self._is_closed.is_set() or self.is_measured:
                 return
-            self._is_measuring = True
-            self._thread = threading.Thread(target=self._measure, name="machine-probe", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._measure, name="machine-probe", daemon=True)
+            self._is_measuring, self._thread = True, thread
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be had
+                self._is_measuring, self._thread = False, None
+                raise
 
     def wait_measured(self) -> None:
         """Return when measuring that was begun has ended."""
@@ -136,16 +164,32 @@ class ThisMachine:
 
     def _measure_one(self, name: str) -> None:
         kind, measure = self.kind, self._instruments
+        with self._probing, self._undisturbed() as is_undisturbed:
+            if not name:
+                self._bandwidth = on_thread_that_ends(lambda: measure.read_bandwidth(kind))
+                if is_undisturbed():
+                    self._kept.keep_bandwidth(self._bandwidth)
+                return
+            speed = on_thread_that_ends(lambda: measure.probe_precision(name, kind))
+            self._speeds[name] = speed
+            if is_undisturbed():
+                self._kept.keep_speed(name, speed)
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[Callable[[], bool]]:
+        """Gives what tells whether nothing else had the cores since."""
         others = self._watch_others()
-        if not name:
-            self._bandwidth = on_thread_that_ends(lambda: measure.read_bandwidth(kind))
-            if others() < _OTHERS_SHARE:
-                self._kept.keep_bandwidth(self._bandwidth)
-            return
-        speed = on_thread_that_ends(lambda: measure.probe_precision(name, kind))
-        self._speeds[name] = speed
-        if others() < _OTHERS_SHARE:
-            self._kept.keep_speed(name, speed)
+        self._activity.note_probe()
+        marks = self._activity.work, self._activity.answers
+
+        def is_undisturbed() -> bool:
+            now = self._activity.work, self._activity.answers
+            return now == marks and self._is_quiet() and others() < _OTHERS_SHARE
+
+        try:
+            yield is_undisturbed
+        finally:
+            self._activity.note_probe()
 
 
 def others_share() -> Callable[[], float]:

@@ -19,6 +19,7 @@ from chat_ui.chat.messages import Message, Numbers, prompt_messages
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
+from chat_ui.service.activity import Activity
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
 from chat_ui.settings import Settings
@@ -64,7 +65,8 @@ class Replies:
         settings: the app's.
         store: where answers are kept.
         host: lends the model.
-        answered: told of each answer that had the model for itself, once it is stored.
+        answered: told of each answer that had the machine for itself, once it is stored.
+        activity: knows whether a load or a probe came in between.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Replies:
         store: Store,
         host: ModelHost,
         answered: Callable[[EngineFacts, Numbers], None] = lambda facts, numbers: None,
+        activity: Activity | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._host = host
         self._answered = answered
+        self._activity = activity or Activity()
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
@@ -175,10 +179,10 @@ class Replies:
         try:
             reply.enter("queued" if self._host.status.phase == "ready" else "loading")
             with self._host.lend(lambda: reply.is_stopping) as engine:
-                facts, begun = engine.facts, self._begun
+                facts, mark = engine.facts, (self._begun, self._activity.work)
                 was_alone = len(self._running) == 1
                 self._answer(engine, reply, job)
-                was_alone &= begun == self._begun
+                was_alone &= mark == (self._begun, self._activity.work)
         except ChatUIError as error:
             reply.fail(error)
         except BaseException as error:  # a library's panic is no Exception, and ends it no less

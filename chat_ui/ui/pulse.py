@@ -52,7 +52,7 @@ def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, A
     conversation_id = seen.get("conversation")
     return {
         "server": SERVER,
-        "model": model_line(service.model),
+        "model": model_line(service.measured_model()),
         "notice": service.notice,
         "list": digest,
         "conversations": None if is_known else [[s.id, s.title or "New chat"] for s in summaries],

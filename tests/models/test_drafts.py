@@ -89,7 +89,7 @@ def test_a_model_of_the_hub_is_brought_here(
     large: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = model(tmp_path / "small", 100)
-    monkeypatch.setattr("chat_ui.models.hub.download", lambda model_id: small.folder)
+    monkeypatch.setattr("chat_ui.models.hub.download", lambda model_id, progress: small.folder)
     draft = drafts.choose("owner/name", large, [])
     assert draft is not None
     assert (draft.id, draft.folder) == ("owner/name", small.folder)

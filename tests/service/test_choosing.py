@@ -134,6 +134,28 @@ def test_a_gated_model_is_forecast_from_nothing_but_its_name_until_the_token_is_
     assert service.model_card("team/gated-3B", token=TOKEN).is_exact
 
 
+def test_a_checkpoint_whose_package_is_missing_can_t_be_chosen(
+    service: ChatService, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gptq"
+    shutil.copytree(BUILT_IN_FOLDER, folder)
+    stored = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"quantization_config": stored}))
+    card = service.model_card(str(folder))
+    assert card.quantized_as == "GPTQ, 4-bit"
+    assert all("gptqmodel" in reason for reason in by_precision(card).values())
+
+
+def test_a_model_that_asks_for_code_can_t_be_chosen(service: ChatService, tmp_path: Path) -> None:
+    folder = tmp_path / "own-code"
+    shutil.copytree(BUILT_IN_FOLDER, folder)
+    own = {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(CONFIG | own))
+    card = service.model_card(str(folder))
+    assert "code" in card.problem
+    assert set(by_precision(card).values()) == {card.problem}
+
+
 def test_a_search_finds_models_of_the_hub(service: ChatService, hub: FakeHub) -> None:
     hub.add("team/tiny-chat", BUILT_IN_FOLDER, downloads=7)
     found = service.search_models("tiny")
@@ -141,11 +163,12 @@ def test_a_search_finds_models_of_the_hub(service: ChatService, hub: FakeHub) ->
 
 
 def test_where_the_model_is_fixed_nothing_else_can_be_looked_at(
-    make_service: Callable[..., ChatService],
+    make_service: Callable[..., ChatService], hub: FakeHub
 ) -> None:
     service = make_service(door="share")
     assert service.model_choices() == []
     assert service.model_card("pocket-guide").is_exact
+    assert hub.asked == []
     for call in (
         lambda: service.model_card("Qwen/Qwen3-0.6B"),
         lambda: service.search_models("tiny"),

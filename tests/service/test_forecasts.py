@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def make(tmp_path: Path, instruments: FakeInstruments, store: Store) -> Make:
     def forecasts(leaving_bytes: int = 0, budget_bytes: int | None = None) -> Forecasts:
-        machine = ThisMachine(tmp_path, instruments, lambda: True, lambda: lambda: 0.0)
+        machine = ThisMachine(tmp_path, instruments, lambda: True, watch_others=lambda: lambda: 0.0)
         machine.begin_measuring()
         wait_until(lambda: machine.is_measured)
         return Forecasts(

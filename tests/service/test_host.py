@@ -258,6 +258,65 @@ def test_unloading_by_hand_frees_the_memory_and_the_next_message_loads_it_again(
     assert next(iter(_borrowed(host))) == "4bit"
 
 
+def test_a_server_whose_model_is_fixed_tries_again_what_could_not_be_loaded(
+    make_host: MakeHost, loader: FakeLoader
+) -> None:
+    loader.fails.add("full")
+    host = make_host(1, tries_again=True)
+    host.start()
+    wait_until(lambda: host.status.phase == "failed")
+    with pytest.raises(ModelError, match="can't be loaded"), host.lend(never):
+        raise AssertionError("there is nothing to lend")
+    loader.fails.clear()
+    assert next(iter(_borrowed(host))) == "full"
+
+
+def test_a_model_that_asks_for_code_is_refused_before_it_is_downloaded_or_another_leaves(
+    make_host: MakeHost, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(model_id: str, token: str | None) -> dict[str, Any]:
+        return {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Own"}}
+
+    downloaded: list[object] = []
+    monkeypatch.setattr("chat_ui.models.hub.fetch_config", config)
+    monkeypatch.setattr("chat_ui.models.hub.download", lambda *given: downloaded.append(given))
+    host = make_host(1)
+    host.start()
+    ready(host)
+    host.switch("owner/own-code", "full")
+    wait_until(lambda: host.status.error is not None)
+    assert "code" in (host.status.error or "")
+    assert downloaded == []
+    assert in_memory(loader) == ["full"]
+
+
+def test_the_end_of_the_server_ends_a_load(make_host: MakeHost, loader: FakeLoader) -> None:
+    loader.gate.clear()
+    host = make_host(1)
+    host.start()
+    wait_until(lambda: host.status.loading is not None)
+    host.close()
+    wait_until(lambda: host.status.loading is None)
+    assert loader.loads == []
+
+
+def test_where_no_thread_can_be_had_nothing_is_being_loaded(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    host = make_host(2)
+    host.start()
+    ready(host)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            host.switch("", "4bit")
+    assert host.status.loading is None
+    switched(host, "4bit")
+
+
 def test_nothing_is_unloaded_while_another_model_is_loaded(
     make_host: MakeHost, loader: FakeLoader
 ) -> None:
@@ -514,7 +573,7 @@ def test_a_model_that_can_not_be_closed_does_not_stop_a_change(
 
 def test_a_draft_model_goes_with_every_load(make_host: MakeHost, loader: FakeLoader) -> None:
     draft = ModelSpec("tiny", "Tiny (1M)", "folder")
-    host = make_host(2, draft_for=lambda spec: draft)
+    host = make_host(2, draft_for=lambda spec, progress: draft)
     host.start()
     ready(host)
     assert host.status.drafter == "Tiny (1M)"

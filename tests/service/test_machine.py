@@ -8,6 +8,7 @@ import pytest
 
 from chat_ui.models.hardware import PrecisionSpeed
 from chat_ui.models.memory import DeviceKind
+from chat_ui.service.activity import Activity
 from chat_ui.service.machine import ThisMachine, others_share
 from tests.service.conftest import wait_until
 from tests.service.instruments import SPEED, FakeInstruments
@@ -25,8 +26,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
         instruments: FakeInstruments,
         is_quiet: Callable[[], bool] = lambda: True,
         others: float = 0.0,
+        activity: Activity | None = None,
     ) -> ThisMachine:
-        made.append(ThisMachine(tmp_path, instruments, is_quiet, lambda: lambda: others))
+        made.append(ThisMachine(tmp_path, instruments, is_quiet, activity, lambda: lambda: others))
         return made[-1]
 
     yield machine
@@ -89,6 +91,59 @@ def test_what_was_measured_beside_busy_programs_is_measured_again_after_a_restar
     restarted.begin_measuring()
     wait_until(lambda: restarted.is_measured)
     assert again.probed == ALL
+
+
+@pytest.mark.parametrize("disturb", [Activity.note_answer, Activity.note_load])
+def test_what_was_measured_beside_an_answer_or_a_load_is_measured_again_after_a_restart(
+    make: Make, disturb: Callable[[Activity], None]
+) -> None:
+    activity = Activity()
+
+    class Disturbed(FakeInstruments):
+        def probe_precision(self, name: str, kind: DeviceKind) -> PrecisionSpeed:
+            if name == "8bit":
+                disturb(activity)
+            return super().probe_precision(name, kind)
+
+    machine = make(Disturbed(), activity=activity)
+    machine.begin_measuring()
+    machine.wait_measured()
+    assert machine.now().speeds["8bit"] == SPEED
+    again = FakeInstruments()
+    restarted = make(again)
+    restarted.begin_measuring()
+    restarted.wait_measured()
+    assert again.probed == ["8bit"]
+
+
+def test_a_load_waits_for_the_probe_that_is_running_and_the_next_one_for_the_load(
+    make: Make,
+) -> None:
+    begun, go_on, loading = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(FakeInstruments):
+        def read_bandwidth(self, kind: DeviceKind) -> float:
+            begun.set()
+            assert go_on.wait(20)
+            return super().read_bandwidth(kind)
+
+    instruments = Slow()
+    machine = make(instruments)
+    machine.begin_measuring()
+    assert begun.wait(20)
+
+    def load() -> None:
+        with machine.unmeasured():
+            loading.set()
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    assert not loading.wait(0.1)
+    go_on.set()
+    assert loading.wait(20)
+    loader.join()
+    machine.wait_measured()
+    assert instruments.probed == ALL
 
 
 def test_other_programs_take_a_share_of_all_cores() -> None:

@@ -104,6 +104,9 @@ class FakeService:
     def model(self) -> ModelStatus:
         return self.status
 
+    def measured_model(self) -> ModelStatus:
+        return self.status
+
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
         return [ConversationSummary(c.id, c.title, c.updated_at) for c in self.kept.values()]
