@@ -25,10 +25,6 @@ from chat_ui.models.memory import DeviceKind
 log = logging.getLogger(__name__)
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
-_CONTAINER_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 # Their kernels decide the speed.
 _PACKAGES: Final = ("torch", "transformers", "bitsandbytes")
 _ASKING_S: Final = 5.0
@@ -57,12 +53,11 @@ class PrecisionSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine's memory and speed.
+    """A machine's free memory and speed.
 
     Attributes:
         kind: where models run.
         name: of the processor or card, as a person knows it.
-        total_bytes: of the memory that models run in.
         free_bytes: what can be had now.
         bandwidth_bytes_per_s: the memory's read bandwidth; 0 while it is not measured.
         speeds: by precision ("float32", "bfloat16", "8bit", "4bit", "8bit-cpu", ...); what was not
@@ -71,7 +66,6 @@ class Machine:
 
     kind: DeviceKind
     name: str
-    total_bytes: int
     free_bytes: int
     bandwidth_bytes_per_s: float = 0.0
     speeds: Mapping[str, PrecisionSpeed] = field(default_factory=dict)
@@ -224,27 +218,10 @@ def describe(kind: DeviceKind, measured: Measured = NOTHING) -> Machine:
     return Machine(
         kind=kind,
         name=machine_name(kind),
-        total_bytes=_total_bytes(kind),
         free_bytes=memory.free_bytes(kind),
         bandwidth_bytes_per_s=measured.bandwidth_bytes_per_s,
         speeds=measured.speeds,
     )
-
-
-def _total_bytes(kind: DeviceKind) -> int:
-    if kind == "cuda":
-        import torch
-
-        return sum(torch.cuda.mem_get_info(index)[1] for index in range(torch.cuda.device_count()))
-    import psutil
-
-    totals = [int(psutil.virtual_memory().total)]
-    for file in _CONTAINER_LIMITS:
-        try:
-            totals.append(int(file.read_text()))
-        except (OSError, ValueError):  # no limit reads "max"
-            continue
-    return min(totals)
 
 
 def _processor_name() -> str:

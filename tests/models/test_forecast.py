@@ -47,9 +47,7 @@ MIXTURE: Final = replace(
     is_mixture=True,
 )
 FAST: Final = PrecisionSpeed(True, "", 10 * GB, 0.001, 0.002, 9e11)
-MACHINE: Final = Machine(
-    "cpu", "a processor", 16 * GB, 8 * GB, 20 * GB, {"bfloat16": FAST, "4bit": FAST}
-)
+MACHINE: Final = Machine("cpu", "a processor", 8 * GB, 20 * GB, {"bfloat16": FAST, "4bit": FAST})
 
 
 def of(
