@@ -5,6 +5,7 @@ model's config is fetched.
 """
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -29,10 +30,10 @@ from chat_ui.ui.quantities import rate, size
 
 # The four that every machine and model has, in the order of their size; others follow.
 PRECISIONS: Final = ("float32", "bfloat16", "8bit", "4bit")
-_COLUMNS: Final = "{:17} {:>9} {:>11} {:>9} {:>9}  {:9} {:>9}"
+_COLUMNS: Final = "{:17} {:>9} {:>11} {:>9} {:>9} {:>9}  {:11} {:>9}"
 _KEYS: Final = (
     "weight_bytes", "unquantized_bytes", "kv_cache_bytes", "total_bytes", "load_peak_bytes",
-    "verdict", "missing_bytes", "tokens_per_s", "prompt_tokens_per_s",
+    "verdict", "missing_bytes", "tokens_per_s", "prompt_tokens_per_s", "reach",
 )  # fmt: skip
 
 
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     args = _arguments(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may have letters that a terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         forecasts = _forecasts()
         choosing = Choosing(lambda: [find(BUILT_IN_ID)], forecasts)
@@ -146,7 +149,14 @@ def _as_text(card: ModelCard, found: dict[str, PrecisionForecast]) -> list[str]:
         f"With a context of {card.context_tokens:,}{window} tokens:",
         "",
         _COLUMNS.format(
-            "precision", "weights", "left alone", "cache", "in all", "verdict", "tokens/s"
+            "precision",
+            "weights",
+            "left alone",
+            "cache",
+            "in all",
+            "loading",
+            "verdict",
+            "tokens/s",
         ),
     ]
     for name, one in found.items():
@@ -157,11 +167,15 @@ def _as_text(card: ModelCard, found: dict[str, PrecisionForecast]) -> list[str]:
                 size(one.unquantized_bytes),
                 size(one.kv_cache_bytes),
                 size(one.total_bytes),
-                VERDICTS[one.verdict].lower(),
+                size(one.load_peak_bytes),
+                VERDICTS[one.verdict].lower() if one.is_honest else "not offered",
                 "" if one.tokens_per_s is None else rate(one.tokens_per_s),
             )
         )
     notes = [card.quantized_as and f"Its files are quantized: {card.quantized_as}."]
+    least = min((one.reach for one in found.values()), default=1.0)
+    if any(not one.is_honest for one in found.values()):
+        notes.append(f"What is not offered reaches only {least:.0%} of this model's layers.")
     notes += [card.what_fits, card.problem]
     return [*lines, *(f"\n{note}" for note in notes if note)]
 

@@ -165,3 +165,25 @@ def test_it_runs_as_a_module() -> None:
     )
     assert run.returncode == 0
     assert "forecast" in run.stdout
+
+
+@pytest.mark.torch
+def test_a_new_machine_is_measured_while_a_model_is_counted(only_config: Path) -> None:
+    """Both import transformers first, and each found the other's half done."""
+    program = (
+        "import sys\n"
+        "from chat_ui import __main__ as command_line\n"
+        "from chat_ui.engine.protocol import EngineFacts\n"
+        "from chat_ui.service import instruments\n"
+        "instruments.RealInstruments.read_bandwidth = lambda self, kind: 1e9\n"
+        "speed = instruments.PrecisionSpeed(True, '', 1e9, 0.0, 0.0, 1e9)\n"
+        "instruments.RealInstruments.probe_precision = lambda self, name, kind: speed\n"
+        "sys.exit(command_line.main(sys.argv[1:]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, "forecast", str(only_config), "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    assert json.loads(run.stdout)["precisions"]["8bit"]["tokens_per_s"] > 0

@@ -7,6 +7,7 @@
 
   const AGAIN_MS = 3000;
   const AGAIN = 20;
+  const ARROW_MS = 700;
   const BUSY = "Another model is being loaded. Wait until it is there, or cancel it.";
   const AWAY = "The server doesn't answer. Try again when it is back.";
 
@@ -123,13 +124,23 @@
     return (named(precision) ?? named(card.suggested) ?? fitting[0] ?? able[0])?.id ?? precision;
   }
 
+  let arrowAt = -1000;
+  let arrowTimer = 0;
+
   function pickPrecision(name) {
     say("");
     precision = name;
     isAhead = !isLoaded();
     draw();
-    loadIfEnough();
+    clearTimeout(arrowTimer);
+    // Who walks through the list with the arrows has not chosen yet.
+    if (performance.now() - arrowAt < 100) arrowTimer = setTimeout(loadIfEnough, ARROW_MS);
+    else loadIfEnough();
   }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key.startsWith("Arrow") && event.target.type === "radio") arrowAt = performance.now();
+  }, true);
 
   // What is here and fits is loaded by choosing it. Before its card has come only the server's own model
   // is known to be here.
@@ -139,8 +150,7 @@
   }
 
   async function load() {
-    if (awaited) return;
-    if (present?.loading) {
+    if (awaited || present?.loading) {
       say(BUSY);
       return;
     }

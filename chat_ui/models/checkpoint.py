@@ -86,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not is_folder(folder):
         raise not_found(str(folder))
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise BadCheckpointError(
             f"The folder {folder.name} has no config.json.",
@@ -124,7 +124,8 @@ def not_found(model: str) -> ModelNotFoundError:
     shown = model if len(model) <= 100 else f"{model[:99]}…"
     return ModelNotFoundError(
         f"There is no model folder {shown!r}.",
-        "Give the path of a folder with config.json and safetensors files, or pocket-guide.",
+        "Give a Hub id such as owner/name, the path of a folder with config.json and safetensors "
+        "files, or pocket-guide.",
     )
 
 

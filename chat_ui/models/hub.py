@@ -248,8 +248,14 @@ def _with_nearest(
     for part in ({"search": name}, {"author": owner}):
         with suppress(ChatUIError):
             names |= {model.id for model in _listed({**part, "limit": 50}, token)}
+    names.discard(model_id)
     by_lower = {known_id.lower(): known_id for known_id in names}
-    close = difflib.get_close_matches(model_id.lower(), by_lower, n=3, cutoff=0.6)
+    # An owner's name alone makes two ids alike.
+    close = [
+        one
+        for one in difflib.get_close_matches(model_id.lower(), by_lower, n=3, cutoff=0.6)
+        if difflib.SequenceMatcher(None, name.lower(), one.partition("/")[2]).ratio() > 0.6
+    ]
     if not close:
         return error
     meant = " or ".join(by_lower[one] for one in close)

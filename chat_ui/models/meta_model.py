@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from chat_ui.errors import BadCheckpointError, ModelError
+from chat_ui.models.libraries import import_transformers
 
 # Llama 3.1 405B has 126 layers, Kimi K2 384 experts. The library makes lists as long as these.
 _MAX_LAYERS: Final = 512
@@ -57,6 +58,7 @@ def build(config: Mapping[str, Any]) -> Any:
             writes text.
         BadCheckpointError: the config makes no model, or one of a size that none has.
     """
+    import_transformers()
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         raise BadCheckpointError(

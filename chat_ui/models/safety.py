@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat_ui.errors import BadCheckpointError, ModelError
+from chat_ui.models.libraries import import_transformers
 
 # Files that transformers reads beside config.json, and takes names of classes from.
 _OTHER_FILES: Final = ("generation_config.json", "tokenizer_config.json")
@@ -139,6 +140,7 @@ def _refuse_dtype(value: Any) -> None:
 
 def _is_native(config: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
     """Whether transformers has all classes that a config, or a part of it, names."""
+    import_transformers()
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     types = [config.get("model_type"), part.get("model_type", config.get("model_type"))]
@@ -152,6 +154,7 @@ def _is_native(config: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
 
 def _model_classes() -> set[str]:
     """The names of transformers' own model classes."""
+    import_transformers()
     from transformers.models.auto import modeling_auto
 
     found: set[str] = set()
@@ -164,6 +167,7 @@ def _model_classes() -> set[str]:
 
 def _is_known_tokenizer(tokenizer: Mapping[str, Any]) -> bool:
     """Whether transformers has the class that a tokenizer_config.json names."""
+    import_transformers()
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
     named = tokenizer.get("tokenizer_class")

@@ -8,6 +8,7 @@ from chat_ui.models import checkpoint
 
 ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
 BUILT_IN_ID: Final = "pocket-guide"
+_HUB: Final = "huggingface.co/"
 BUILT_IN_FOLDER: Final = ASSETS / "pocket-guide"
 
 
@@ -34,13 +35,14 @@ def find(model: str) -> ModelSpec:
 
     Args:
         model: "pocket-guide", a path (absolute, relative, with ~), or a Hub id such as
-            "owner/name". A folder goes before a Hub id of the same name, as in transformers.
+            "owner/name", also as the address of its page. A folder goes before a Hub id of the same
+            name, as in transformers.
 
     Raises:
         ModelNotFoundError: it names none.
         BadCheckpointError: the folder is there and its files are no good.
     """
-    model = model.strip()
+    model = _without_address(model.strip())
     if model in ("", BUILT_IN_ID):
         count = checkpoint.read(BUILT_IN_FOLDER).parameters
         label = f"Pocket Guide (built in, {count_label(count)})"
@@ -62,6 +64,14 @@ def count_label(parameters: int) -> str:
             value = parameters / size
             return f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"
     return str(parameters)
+
+
+def _without_address(model: str) -> str:
+    """The Hub id in the address of a model's page; anything else as it is."""
+    page = model.removeprefix("https://").removeprefix("http://")
+    if not page.startswith(_HUB):
+        return model
+    return "/".join(page.removeprefix(_HUB).split("?")[0].split("/")[:2])
 
 
 def _path(model: str) -> Path | None:

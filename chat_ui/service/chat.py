@@ -131,6 +131,7 @@ class ChatService:
         """
         self._refuse_where_fixed()
         self._host.cancel()
+        self._backend.choosing.forget_downloads()
 
     def unload_model(self) -> None:
         """Give the models' memory back; the next message loads the present one again.

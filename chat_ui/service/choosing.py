@@ -73,6 +73,10 @@ class Choosing:
             )
         return found
 
+    def forget_downloads(self) -> None:
+        """Ask the Hub again what is missing: a download has brought some of it."""
+        self._infos.clear()
+
     def card(
         self,
         model: str,
@@ -92,7 +96,6 @@ class Choosing:
         Raises:
             ModelError: it is neither a folder nor a Hub id.
         """
-        self._forecasts.machine.begin_measuring()
         spec, problem = self._spec(model)
         info, config, found, whole, needs_token, refusal = None, None, None, None, False, ""
         try:
@@ -109,6 +112,7 @@ class Choosing:
                 safety.refuse_unsafe(config)
                 found = self._forecasts.architecture(config)
                 whole = self._forecasts.forecast(config, context_tokens)
+                self._forecasts.machine.begin_measuring()
         except ModelError as error:  # no precision of it can be loaded
             problem = refusal = str(error)
         card = self._card(spec, info, config or {}, found, whole)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from chat_ui.models import architecture, hardware, memory
 from chat_ui.models.architecture import Architecture
 from chat_ui.models.hardware import PrecisionSpeed
+from chat_ui.models.libraries import import_transformers
 from chat_ui.models.memory import DeviceKind
 
 T = TypeVar("T")
@@ -61,12 +62,14 @@ class RealInstruments:
 
     def read_bandwidth(self, kind: DeviceKind) -> float:
         """See `Instruments`."""
+        import_transformers()
         from chat_ui.engine import probe  # noqa: PLC0415
 
         return probe.read_bandwidth("cuda:0" if kind == "cuda" else kind)
 
     def probe_precision(self, name: str, kind: DeviceKind) -> PrecisionSpeed:
         """See `Instruments`."""
+        import_transformers()
         from chat_ui.engine import probe  # noqa: PLC0415
 
         return probe.probe_precision(name, kind)

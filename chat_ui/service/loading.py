@@ -11,6 +11,7 @@ from typing import Final
 from chat_ui.engine.protocol import Engine
 from chat_ui.errors import LoadCancelledError
 from chat_ui.models import memory
+from chat_ui.models.libraries import import_transformers
 from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
@@ -130,6 +131,7 @@ def load_model(
     anyway: bool = False,
 ) -> Engine:
     """Load a model through transformers, which takes seconds to import: the page need not wait."""
+    import_transformers()
     from chat_ui.engine.load import load_engine  # noqa: PLC0415
 
     return load_engine(spec, precision, draft=draft, progress=progress, anyway=anyway)

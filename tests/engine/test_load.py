@@ -1,6 +1,7 @@
 """Loading real (tiny) checkpoints: which engine, what is true of it, and every way it can fail."""
 
 import gc
+import json
 import logging
 import shutil
 import subprocess
@@ -186,7 +187,7 @@ def test_float32_only_where_memory_allows(
     def never(model: Any) -> float:
         raise AssertionError
 
-    monkeypatch.setattr(load, "refuse", lambda found, precision: None)
+    monkeypatch.setattr(load, "refuse", lambda found, precision, *, anyway: None)
     monkeypatch.setattr(memory, "free_bytes", lambda kind: 1000)
     assert load_model(folder, speedup=never).facts.dtype == "bfloat16"
 
@@ -385,6 +386,16 @@ def test_what_can_t_fit_is_refused_before_it_is_tried(
     with pytest.raises(ModelError, match=r"takes about 0\.2 GB of memory; 0\.1 GB are free"):
         load_model(folder)
     assert load_model(folder, anyway=True).facts.parameters > 0
+
+
+def test_weights_of_a_far_smaller_model_are_refused_before_the_rest_is_made_up(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 40}))
+    monkeypatch.setattr(weights, "read", None)  # which is not called
+    with pytest.raises(BadCheckpointError, match="don't match its config"):
+        load_model(copied)
 
 
 def test_a_failed_load_keeps_nothing_of_the_model(folder: Path, no_kernels: None) -> None:

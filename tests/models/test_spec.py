@@ -87,3 +87,15 @@ def test_any_name_is_found_or_refused(name: str) -> None:
 )
 def test_counts_read_as_people_write_them(count: int, label: str) -> None:
     assert spec.count_label(count) == label
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/owner/name",
+        "huggingface.co/owner/name/tree/main",
+        " http://huggingface.co/owner/name?library=transformers ",
+    ],
+)
+def test_the_address_of_a_model_s_page_is_its_id(address: str) -> None:
+    assert spec.find(address).id == "owner/name"

@@ -31,7 +31,7 @@ TEMPLATE: Final = """
       aria-controls="model-list" aria-autocomplete="list" autocomplete="off" autocapitalize="none"
       spellcheck="false" enterkeyhint="done" placeholder="Name, Hub id or folder">
     <div class="picker-popup" hidden>
-      <div id="model-list" role="listbox" aria-label="Models"></div>
+      <div id="model-list" tabindex="-1" role="listbox" aria-label="Models"></div>
       <p class="picker-line" hidden></p>
     </div>
     <p class="leaderboards"></p>
