@@ -124,8 +124,8 @@ def not_found(model: str) -> ModelNotFoundError:
     shown = model if len(model) <= 100 else f"{model[:99]}…"
     return ModelNotFoundError(
         f"There is no model folder {shown!r}.",
-        "Give a Hub id such as owner/name, the path of a folder with config.json and safetensors "
-        "files, or pocket-guide.",
+        "Give the path of a folder with config.json and safetensors files, a Hub id such as "
+        "owner/name, or pocket-guide.",
     )
 
 

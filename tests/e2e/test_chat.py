@@ -150,6 +150,8 @@ def test_after_kill_and_restart_everything_is_there(serve: Serve, page: Page) ->
     expect(answers(page).last).to_contain_text("w40")
     second = conversation_id(page)
     assert first != second
+    # An old page that sees another server loads itself anew, just when this one is left.
+    page.goto("about:blank")
     server.kill()
     again = serve(again=server)
     page.goto(f"{again.url}/?c={second}")

@@ -1,6 +1,7 @@
 """Checkpoints that are quantized already, and what the layers of a loaded model became."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from chat_ui.engine import load, weights
 from chat_ui.engine.loaded import LoadedModel
 from chat_ui.errors import ModelError
-from chat_ui.models import memory, quantization
+from chat_ui.models import checkpoint, memory, quantization
 from chat_ui.models.quantization import QUANTIZATIONS, Precision
 from tests.engine import random_models
 
@@ -212,16 +213,13 @@ def test_mxfp4_becomes_16_bits(tmp_path: Path) -> None:
 def test_weights_that_grow_are_refused_where_they_don_t_fit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown = fp8_files(folder, tmp_path / "m")
-    needed: list[int] = []
-
-    def note(found: Any, precision: Precision, kind: memory.DeviceKind) -> int:
-        needed.append(found.weight_bytes)
-        return 0
-
-    monkeypatch.setattr(memory, "needed_bytes", note)
-    load_model(grown)
-    assert needed[0] >= PARAMETERS * 2
+    grown = checkpoint.read(fp8_files(folder, tmp_path / "m"))
+    base = memory.needed_bytes(replace(grown, weight_bytes=0), "full", "cpu")
+    needed = memory.needed_bytes(grown, "full", "cpu")
+    assert needed - base >= PARAMETERS * 2
+    monkeypatch.setattr(memory, "free_bytes", lambda kind: needed - 1)
+    with pytest.raises(ModelError, match="are free"):
+        load_model(grown.folder)
 
 
 @pytest.mark.parametrize(

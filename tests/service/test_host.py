@@ -364,17 +364,19 @@ def test_who_gives_up_while_it_loads_is_let_go(make_host: MakeHost, loader: Fake
 def test_a_model_that_comes_after_the_end_is_unloaded_again(
     make_host: MakeHost, loader: FakeLoader
 ) -> None:
-    closed = threading.Event()
+    begun, closed = threading.Event(), threading.Event()
     loader.gate.clear()
     host = make_host(2)
 
     def load(spec: object, precision: object, **_: object) -> object:
+        begun.set()
         engine = FakeLoader.__call__(loader, spec, precision)  # type: ignore[arg-type]
         engine.close = closed.set  # type: ignore[method-assign]
         return engine
 
     host._load = load  # type: ignore[assignment]
     host.start()
+    assert begun.wait(20)
     host.close()
     loader.gate.set()
     assert closed.wait(20)
