@@ -14,14 +14,14 @@ class Activity:
         self._loads = self._probes = self._answers = 0
 
     @property
-    def loads(self) -> int:
-        """The mark of loads."""
-        return self._loads
-
-    @property
     def work(self) -> int:
         """The mark of loads and probes."""
         return self._loads + self._probes
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a load or a probe is under way: each has begun once more than it has ended."""
+        return self._loads % 2 == 1 or self._probes % 2 == 1
 
     @property
     def answers(self) -> int:

@@ -127,7 +127,7 @@ class Forecasts:
         By how much it grew is known after the model's first answer, with which it takes what it
         needs beside its weights.
         """
-        self._loaded = _key(facts), bytes_before, self._activity.loads
+        self._loaded = _key(facts), bytes_before, self._activity.work
 
     def answered(self, facts: EngineFacts, numbers: Numbers) -> None:
         """Note what a model took, and how fast it was, once it has answered alone."""
@@ -142,7 +142,7 @@ class Forecasts:
     def _growth(self, facts: EngineFacts) -> int | None:
         """By how much the program has grown with the model; None where something else may have."""
         (key, bytes_before, mark), self._loaded = self._loaded, (None, 0, 0)
-        if key != _key(facts) or mark != self._activity.loads or facts.device != "cpu":
+        if key != _key(facts) or mark != self._activity.work or facts.device != "cpu":
             return None
         growth = memory.process_bytes() - bytes_before
         return growth if growth > 0 else None

@@ -180,7 +180,7 @@ class Replies:
             reply.enter("queued" if self._host.status.phase == "ready" else "loading")
             with self._host.lend(lambda: reply.is_stopping) as engine:
                 facts, mark = engine.facts, (self._begun, self._activity.work)
-                was_alone = len(self._running) == 1
+                was_alone = len(self._running) == 1 and not self._activity.is_working
                 self._answer(engine, reply, job)
                 was_alone &= mark == (self._begun, self._activity.work)
         except ChatUIError as error:

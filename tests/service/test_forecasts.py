@@ -13,6 +13,7 @@ from chat_ui.history.measurements import ENOUGH
 from chat_ui.history.store import Store
 from chat_ui.models import memory
 from chat_ui.models.spec import BUILT_IN_FOLDER, find
+from chat_ui.service.activity import Activity
 from chat_ui.service.forecasts import Forecasts
 from chat_ui.service.machine import ThisMachine
 from tests.service.conftest import wait_until
@@ -49,12 +50,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def make(tmp_path: Path, instruments: FakeInstruments, store: Store) -> Make:
-    def forecasts(leaving_bytes: int = 0, budget_bytes: int | None = None) -> Forecasts:
+    def forecasts(
+        leaving_bytes: int = 0,
+        budget_bytes: int | None = None,
+        activity: Activity | None = None,
+    ) -> Forecasts:
         machine = ThisMachine(tmp_path, instruments, lambda: True, watch_others=lambda: lambda: 0.0)
         machine.begin_measuring()
         wait_until(lambda: machine.is_measured)
         return Forecasts(
-            machine, instruments, store.measurements, lambda: leaving_bytes, budget_bytes
+            machine, instruments, store.measurements, lambda: leaving_bytes, budget_bytes, activity
         )
 
     return forecasts
@@ -128,6 +133,25 @@ def test_what_a_model_took_is_known_after_its_first_answer(
     assert measured.forecast_growth_bytes == expected.total_bytes
     assert measured.weight_bytes == 9_100_000
     assert measured.forecast_weight_bytes == expected.weight_bytes
+
+
+@pytest.mark.parametrize("begin", [Activity.note_load, Activity.note_probe])
+def test_what_something_else_may_have_taken_is_no_model_s(
+    make: Make, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Activity], None]
+) -> None:
+    """A probe beside the built-in model made "341 of 28 MB" of it."""
+    activity = Activity()
+    forecasts = make(activity=activity)
+    forecasts.loaded(FACTS, bytes_before=1_000_000)
+    begin(activity)
+    assert activity.is_working
+    begin(activity)  # and ends
+    assert not activity.is_working
+    monkeypatch.setattr(memory, "process_bytes", lambda: 51_000_000)
+    answered(forecasts, 50.0)
+    measured = forecasts.measured("pocket-guide", "bfloat16")
+    assert measured is not None
+    assert measured.growth_bytes is None
 
 
 @pytest.mark.parametrize(
