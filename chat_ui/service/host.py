@@ -224,9 +224,9 @@ class ModelHost:
 
     def _no_model(self) -> ModelError:
         reason = self._status.error or "No model is loaded."
-        can_come_back = self._status.phase == "unloaded" or self._tries_again
-        step = "Send it again to load" if can_come_back else "Choose another model or precision."
-        return ModelError(reason, f"{step} the model again." if can_come_back else step)
+        if self._status.phase == "unloaded" or self._tries_again:
+            return ModelError(reason, "Send the message again: the model is then loaded again.")
+        return ModelError(reason, "Choose another model or precision.")
 
     def close(self) -> None:
         """Unload all models; replies that still have one get `EngineStoppedError`."""
