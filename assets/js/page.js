@@ -24,7 +24,8 @@
     chosen: "", // the conversation that the list or the Back button asks for
     isOpening: true, // a conversation was asked for and is not here yet: what is sent now would miss it
     isHeld: false, // Send was pressed meanwhile
-    pressedAt: -1000, // when Send was let through, in ms; a second press at once is one too many
+    pressedAt: -1000, // when Send was let through, in ms
+    isPressed: false, // Send was let through, and Gradio has not begun to send yet
     isPopping: false,
   });
   const islands = (ui.islands = {});
@@ -51,6 +52,7 @@
 
   // Runs as Send's `js`: the box is free for the next message before the server has answered.
   function sending(values) {
+    page.isPressed = false;
     const text = values[0] ?? "";
     if (text.trim()) {
       page.unsent = text;
@@ -80,18 +82,20 @@
 
   // What can't be sent now stays in the box, and Gradio does not hear of it.
   function keepFromSending(event) {
-    const isTwice = performance.now() - page.pressedAt < 150;
+    // A second press at once is one too many: a new text in the box is not that.
+    const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
     const reason = ui.isAway() ? AWAY
       : root.hasAttribute("data-busy") && !page.isOpening ? BUSY // busy is what one is leaving
       : box()?.value.trim() ? "" : EMPTY;
     if (!reason && !page.isOpening && !isTwice) {
       page.pressedAt = performance.now();
+      page.isPressed = true;
       return;
     }
     event.preventDefault();
     event.stopImmediatePropagation();
     page.isHeld = !reason && page.isOpening;
-    if (reason) showAlert(reason, "hint");
+    if (reason && !isTwice) showAlert(reason, "hint");
   }
 
   document.addEventListener("click", (event) => {

@@ -267,6 +267,27 @@ def test_refused_messages_stay_in_the_box(server: Server, page: Page) -> None:
     assert "You said: and on" in wait_until_answered(page, 3)
 
 
+def test_a_message_right_after_a_short_answer_is_sent(server: Server, page: Page) -> None:
+    open_chat(page, server.url)
+    send(page, "hello")
+    wait_until_answered(page, 1)
+    # As if Send had been pressed this very moment.
+    page.evaluate("chatUI.page.pressedAt = Infinity")
+    send(page, "and on")
+    assert "You said: and on" in wait_until_answered(page, 2)
+
+
+def test_a_second_press_sends_nothing_and_says_nothing(server: Server, page: Page) -> None:
+    open_chat(page, server.url)
+    message_box(page).fill("hello")
+    button(page, "Send").evaluate("(send) => { send.click(); send.click(); }")
+    assert "You said: hello" in wait_until_answered(page, 1)
+    expect(page.locator("#alert")).to_be_empty()
+    send(page, "and on")
+    assert "You said: and on" in wait_until_answered(page, 2)
+    expect(questions(page)).to_have_count(2)
+
+
 def test_an_answer_that_the_servers_end_cut_off_says_so(serve: Serve, page: Page) -> None:
     server = serve()
     open_chat(page, server.url)
