@@ -45,9 +45,13 @@ MISTRAL: dict[str, Any] = {
 
 
 def model(
-    config: dict[str, Any], device: str = "cpu", dtype: torch.dtype = torch.float32
+    config: dict[str, Any],
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    parameters: int = 600_000_000,
 ) -> SimpleNamespace:
     return SimpleNamespace(
+        num_parameters=lambda: parameters,
         device=torch.device(device),
         dtype=dtype,
         config=AutoConfig.for_model(**config),
@@ -65,6 +69,12 @@ def page_bytes(config: dict[str, Any], dtype: torch.dtype = torch.float32) -> in
 def test_four_windows_where_memory_allows_it() -> None:
     size = cache_size(model(LLAMA), 8192, 1000 * GIB)
     assert size == CacheSize(8192, 4 * 8192 // PAGE_TOKENS, sizing.CPU_PART_TOKENS)
+
+
+@pytest.mark.parametrize(("parameters", "part"), [(135_000_000, 512), (600_000_000, 256)])
+def test_a_small_model_reads_longer_parts_of_a_prompt(parameters: int, part: int) -> None:
+    size = cache_size(model(LLAMA, parameters=parameters), 8192, 1000 * GIB)
+    assert size.part_tokens == part
 
 
 def test_a_small_window_leaves_room_for_many() -> None:
