@@ -5,6 +5,7 @@ shown. Regenerating adds a sibling, so nothing that was written is ever lost. Th
 I/O and knows nothing of owners, which are the store's business.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,11 +83,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation's line in the list."""
+    """A conversation's line in the list.
+
+    Attributes:
+        id: the conversation's.
+        title: the conversation's.
+        updated_at: when a message was last added.
+        is_pinned: it stands above the others.
+        found: of a search, the text around what was found in a message; "" where the title has it.
+    """
 
     id: str
     title: str
     updated_at: datetime
+    is_pinned: bool = False
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,20 @@ def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:
         else:
             shown.append(PromptMessage(message.role, message.content))
     return shown
+
+
+def around(text: str, words: str, chars: int = 80) -> str:
+    """The text around the first place where `words` stand, on one line; "" where they don't.
+
+    Letters are compared without regard to case.
+    """
+    place = re.search(re.escape(words), text, re.IGNORECASE)
+    if place is None or not words:
+        return ""
+    start = max(0, place.start() - chars // 3)
+    part = text[start : start + chars + len(words)]
+    line = " ".join(part.split())
+    return ("…" if start else "") + line + ("…" if start + len(part) < len(text) else "")
 
 
 def title_of(text: str) -> str:

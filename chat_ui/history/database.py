@@ -106,12 +106,18 @@ def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **option
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}").close()
+        # SQLite's own knows no letters but A to Z: a search for "über" would miss "Über".
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _lower(text: Any) -> Any:
+    return text.lower() if isinstance(text, str) else text
 
 
 def migrate(path: Path) -> None:

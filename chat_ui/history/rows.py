@@ -34,9 +34,11 @@ def checked(id_: object) -> str:
 
 
 def find(connection: Connection, owner: str, conversation_id: str) -> Row[Any]:
-    """The conversation's row, or NotFoundError: a foreign id and an unknown one are one case."""
+    """The conversation's row, or NotFoundError: foreign, deleted and unknown ones are one case."""
     c = conversations.c
-    query = select(conversations).where(c.id == checked(conversation_id), c.owner == owner)
+    query = select(conversations).where(
+        c.id == checked(conversation_id), c.owner == owner, c.deleted_at.is_(None)
+    )
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError

@@ -18,7 +18,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_ui.chat.messages import (
     Conversation,
-    ConversationSummary,
     Message,
     MessageState,
     Numbers,
@@ -26,6 +25,7 @@ from chat_ui.chat.messages import (
 )
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
+from chat_ui.history.conversation_list import ConversationList
 from chat_ui.history.database import (
     history_error,
     open_database,
@@ -44,6 +44,7 @@ class Store:
 
     Attributes:
         notice: a sentence for people when the history was damaged and a new one begun, else "".
+        list: the owners' lists of conversations: finding, naming, pinning and deleting them.
         measurements: how fast models ran on this machine, which is no owner's.
 
     Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
@@ -54,9 +55,9 @@ class Store:
         self.notice = notice
         self._reading = reading
         self._writing = writing
-        self.measurements = Measurements(
-            partial(self._transaction, reading), partial(self._transaction, writing)
-        )
+        read, write = partial(self._transaction, reading), partial(self._transaction, writing)
+        self.list = ConversationList(read, write)
+        self.measurements = Measurements(read, write)
 
     @classmethod
     def open(cls, data_dir: Path) -> "Store":
@@ -120,14 +121,6 @@ class Store:
             head_id=found.head_id,
             messages=tuple(rows.message_of(row) for row in tree),
         )
-
-    def conversations(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
-        """An owner's conversations, the one with the newest message first."""
-        c = conversations.c
-        query = select(c.id, c.title, c.updated_at).where(c.owner == owner)
-        with self._transaction(self._reading) as connection:
-            found = connection.execute(query.order_by(c.recency.desc(), c.id).limit(limit)).all()
-        return [ConversationSummary(row.id, row.title, row.updated_at) for row in found]
 
     def add_question(
         self,

@@ -62,6 +62,9 @@ class ConversationColumns(TypedColumns):
         recency: a counter per owner; the larger, the later a message was added. The list is ordered
             by it, because a clock can be set back.
         head_id: the leaf that is shown. No foreign key: the two tables would need each other first.
+        pinned_at: when it was pinned, if it is.
+        deleted_at: when it was deleted. Until it is purged, that can be undone; nothing but an undo
+            finds it.
     """
 
     id = Column(String(32), primary_key=True)
@@ -72,6 +75,8 @@ class ConversationColumns(TypedColumns):
     head_id: Named[str | None] = Column(String(32))
     created_at = Column(UtcDateTime, nullable=False)
     updated_at = Column(UtcDateTime, nullable=False)
+    pinned_at: Named[datetime | None] = Column(UtcDateTime)
+    deleted_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class MessageColumns(TypedColumns):

@@ -1,6 +1,7 @@
 """What the service opens on its first use: the data folder, the store, the models, the replies."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,7 @@ def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments)
     try:
         store = Store.open(settings.data_dir)
         store.interrupt_writing()
+        store.list.purge(datetime.now(UTC))  # whose undo ended with the process before
     except Exception:
         lock.release()  # else the next try would blame another process
         raise

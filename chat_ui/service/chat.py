@@ -3,10 +3,13 @@
 It never calls torch; engines do that on threads of their own.
 """
 
+import logging
 import secrets
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.messages import (
@@ -17,6 +20,7 @@ from chat_ui.chat.messages import (
 from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import (
     BusyError,
+    ChatUIError,
     InvalidRequestError,
     NotAllowedError,
 )
@@ -31,6 +35,11 @@ from chat_ui.service.replies import Job, ReplyOptions
 from chat_ui.service.reply import Reply
 from chat_ui.service.status import ModelStatus
 from chat_ui.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# How long a deleted conversation can be brought back.
+UNDO_S: Final = 120.0
 
 
 class ChatService:
@@ -187,7 +196,62 @@ class ChatService:
 
     def conversations(self, owner: str) -> list[ConversationSummary]:
         """The owner's conversations, newest first."""
-        return self._store.conversations(owner)
+        return self._store.list.newest(owner)
+
+    def search_conversations(self, owner: str, words: str) -> list[ConversationSummary]:
+        """The owner's conversations with these words in the title or in a message.
+
+        Raises:
+            InvalidRequestError: there are too many of them.
+        """
+        return self._store.list.search(owner, words)
+
+    def rename_conversation(self, owner: str, conversation_id: str, title: str) -> None:
+        """Give a conversation another title.
+
+        Raises:
+            InvalidRequestError: the title is empty or too long.
+            NotFoundError: there is no such conversation of this owner.
+        """
+        self._store.list.rename(owner, conversation_id, title)
+
+    def pin_conversation(self, owner: str, conversation_id: str, is_pinned: bool) -> None:
+        """Put a conversation above the others of the list, or back among them.
+
+        Raises:
+            NotFoundError: there is no such conversation of this owner.
+        """
+        self._store.list.pin(owner, conversation_id, is_pinned)
+
+    def delete_conversation(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation, and end the answer that is being written in it.
+
+        `restore_conversation` undoes it for `UNDO_S` seconds; then its rows are gone for good.
+
+        Raises:
+            NotFoundError: there is no such conversation of this owner.
+        """
+        self._store.list.delete(owner, conversation_id)
+        self.stop_reply(owner, conversation_id)
+        purge = threading.Timer(UNDO_S, self._purge)
+        purge.daemon = True
+        purge.start()
+
+    def restore_conversation(self, owner: str, conversation_id: str) -> None:
+        """Bring a deleted conversation back.
+
+        Raises:
+            NotFoundError: there is none of this owner, or it is gone for good.
+        """
+        self._store.list.restore(owner, conversation_id)
+
+    def _purge(self) -> None:
+        if self._is_closed:
+            return  # the next start does it
+        try:
+            self._store.list.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
+        except ChatUIError as error:
+            log.warning("deleted conversations are not purged yet: %s", error)
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation; an answer that is being written has its text of this moment.

@@ -138,7 +138,7 @@ def test_a_damaged_database_is_set_aside(data_dir, owner, damage, caplog):
     kept = file_of(data_dir).read_bytes()
 
     store = Store.open(data_dir)
-    assert store.conversations(owner) == []
+    assert store.list.newest(owner) == []
     store.create(owner, "New chat", "")
     (folder,) = data_dir.glob("damaged-*")
     assert folder.name in store.notice
@@ -150,7 +150,7 @@ def test_a_damaged_database_is_set_aside(data_dir, owner, damage, caplog):
     store.close()
 
     store = Store.open(data_dir)
-    assert (store.notice, len(store.conversations(owner))) == ("", 1)
+    assert (store.notice, len(store.list.newest(owner))) == ("", 1)
     store.close()
 
 
@@ -158,7 +158,7 @@ def test_an_empty_file_is_a_new_database(data_dir, owner):
     data_dir.mkdir()
     file_of(data_dir).touch()
     store = Store.open(data_dir)
-    assert (store.notice, store.conversations(owner)) == ("", [])
+    assert (store.notice, store.list.newest(owner)) == ("", [])
     store.close()
 
 

@@ -132,7 +132,7 @@ def test_locked_for_a_moment_is_waited_for(store, owner, data_dir):
         assert asking.wait(10)
         other.execute("COMMIT")
     thread.join()
-    assert [c.id for c in store.conversations(owner)] == [done[0].id]
+    assert [c.id for c in store.list.newest(owner)] == [done[0].id]
 
 
 @pytest.mark.usefixtures("impatient")

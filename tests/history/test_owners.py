@@ -53,6 +53,10 @@ def calls(store, owner, ours, conversation_id, question_id, answer_id):
         ),  # None: the head
         "answer": lambda: store.add_answer(owner, conversation_id, question_id),
         "answer, question": lambda: store.add_answer(owner, ours, question_id),
+        "rename": lambda: store.list.rename(owner, conversation_id, "x"),
+        "pin": lambda: store.list.pin(owner, conversation_id, True),
+        "delete": lambda: store.list.delete(owner, conversation_id),
+        "restore": lambda: store.list.restore(owner, conversation_id),
     }
 
 
@@ -84,10 +88,10 @@ def test_foreign_unknown_and_malformed_ids_read_alike(store, owner, stranger, th
 
 
 def test_the_list_holds_only_ones_own(store, owner, stranger, theirs, ours):
-    assert [c.id for c in store.conversations(owner)] == [ours]
-    assert [c.id for c in store.conversations(stranger)] == [theirs[0].id]
-    assert store.conversations("0" * 64) == []
-    assert store.conversations("%") == []
+    assert [c.id for c in store.list.newest(owner)] == [ours]
+    assert [c.id for c in store.list.newest(stranger)] == [theirs[0].id]
+    assert store.list.newest("0" * 64) == []
+    assert store.list.newest("%") == []
 
 
 def test_only_answers_are_updated(store, stranger, theirs):

@@ -164,11 +164,11 @@ def test_the_list_is_newest_first_whatever_the_clock_says(store, owner, stranger
 
     monkeypatch.setattr(rows, "datetime", YearsAgo)
     ask(store, owner, ids[0], "Once more")
-    listed = store.conversations(owner)
+    listed = store.list.newest(owner)
     assert [c.id for c in listed] == [ids[0], ids[2], ids[1]]
     assert [c.title for c in listed] == ["Once more", "Chat 2", "Chat 1"]
     assert listed[0].updated_at == datetime(1999, 1, 1, tzinfo=UTC)
-    assert store.conversations(owner, limit=1) == listed[:1]
+    assert store.list.newest(owner, limit=1) == listed[:1]
     # The messages too keep their order.
     monkeypatch.undo()
     ask(store, owner, ids[0], "And once more")
@@ -208,7 +208,7 @@ def test_eight_threads_write_at_once(store, owner):
                 _, answer = ask(store, owner, c, f"{number}.{i}")
                 store.update_answer(answer.id, f"Answer {number}.{i}", "complete")
                 store.conversation(owner, c)
-                store.conversations(owner)
+                store.list.newest(owner)
         except BaseException as error:
             failures.append(error)
 

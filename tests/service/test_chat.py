@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
@@ -19,7 +20,8 @@ from chat_ui.errors import (
     StartupError,
 )
 from chat_ui.history.store import Store
-from chat_ui.service import ChatService, ReplyOptions
+from chat_ui.history.tables import conversations
+from chat_ui.service import ChatService, ReplyOptions, chat
 from tests.service.conftest import ended, wait_until
 
 ANNA, BEN = "a" * 64, "b" * 64
@@ -45,6 +47,55 @@ def test_a_conversation_goes_on_and_is_stored(service: ChatService) -> None:
         "Hello", "You said: Hello", "And again", "You said: And again",
     ]  # fmt: skip
     assert [c.title for c in service.conversations(ANNA)] == ["Hello"]
+
+
+def test_a_deleted_conversation_comes_back_until_it_is_purged(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = (ended(service.reply(ANNA, None, text, OPTIONS)) for text in ("kept", "gone"))
+    service.delete_conversation(ANNA, kept.conversation_id)
+    service.restore_conversation(ANNA, kept.conversation_id)
+    assert texts(service, kept.conversation_id) == ["kept", "You said: kept"]
+    monkeypatch.setattr(chat, "UNDO_S", 0.01)
+    service.delete_conversation(ANNA, gone.conversation_id)
+
+    with pytest.raises(NotFoundError):
+        service.conversation(ANNA, gone.conversation_id)
+    store = service._store
+
+    def is_purged() -> bool:
+        with store._transaction(store._reading) as connection:
+            return connection.scalar(select(func.count()).select_from(conversations)) == 1
+
+    wait_until(is_purged)
+    with pytest.raises(NotFoundError):
+        service.restore_conversation(ANNA, gone.conversation_id)
+    assert [c.title for c in service.conversations(ANNA)] == ["kept"]
+
+
+def test_deleting_a_conversation_ends_its_answer(service: ChatService) -> None:
+    reply = service.reply(ANNA, None, "slow", OPTIONS)
+    service.delete_conversation(ANNA, reply.conversation_id)
+    assert ended(reply).snapshot().state == "stopped"
+
+
+def test_another_s_conversation_is_neither_named_nor_pinned_nor_deleted(
+    service: ChatService,
+) -> None:
+    annas = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    service.rename_conversation(ANNA, annas, "Cats")
+    service.pin_conversation(ANNA, annas, True)
+    for call in (
+        lambda: service.rename_conversation(BEN, annas, "x"),
+        lambda: service.pin_conversation(BEN, annas, False),
+        lambda: service.delete_conversation(BEN, annas),
+        lambda: service.restore_conversation(BEN, annas),
+    ):
+        with pytest.raises(NotFoundError):
+            call()
+    [one] = service.search_conversations(ANNA, "cats")
+    assert (one.id, one.title, one.is_pinned) == (annas, "Cats", True)
+    assert service.search_conversations(BEN, "cats") == []
 
 
 def test_the_message_is_stored_before_it_is_answered(

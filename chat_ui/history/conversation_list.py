@@ -1,0 +1,166 @@
+"""An owner's list of conversations: finding, naming, pinning, deleting them, and undoing that.
+
+A deleted conversation is marked, so that it can be brought back, and purged a little later: then
+its rows are gone, and SQLite overwrites them (`secure_delete`). When to purge is the service's
+business.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, or_, select, update
+
+from chat_ui.chat.messages import ConversationSummary, around
+from chat_ui.errors import InvalidRequestError, NotFoundError
+from chat_ui.history import rows
+from chat_ui.history.tables import conversations, messages
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+
+TITLE_CHARS: Final = 200
+SEARCH_CHARS: Final = 200
+
+_SHOWN: Final = conversations.c.deleted_at.is_(None)
+_ORDER: Final = (
+    conversations.c.pinned_at.is_(None),
+    conversations.c.recency.desc(),
+    conversations.c.id,
+)
+
+
+class ConversationList:
+    """The lists of all owners; `Store.list` is the one there is.
+
+    Any method raises `HistoryError` when the database fails, and has then changed nothing.
+
+    Args:
+        reading: begins a transaction that reads.
+        writing: begins one that writes.
+    """
+
+    def __init__(self, reading: Transaction, writing: Transaction) -> None:
+        self._reading = reading
+        self._writing = writing
+
+    def newest(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
+        """An owner's conversations: the pinned ones, then those with the newest messages first."""
+        c = conversations.c
+        query = select(c.id, c.title, c.updated_at, c.pinned_at).where(c.owner == owner, _SHOWN)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(*_ORDER).limit(limit)).all()
+        return [_summary(row) for row in found]
+
+    def search(self, owner: str, words: str, limit: int = 50) -> list[ConversationSummary]:
+        """The owner's conversations with these words in their title or in a message, as one text.
+
+        Letters are compared without regard to case.
+
+        Raises:
+            InvalidRequestError: the words are longer than `SEARCH_CHARS`.
+        """
+        if len(words) > SEARCH_CHARS:
+            raise InvalidRequestError(
+                f"A search takes up to {SEARCH_CHARS} characters.", "Search for less."
+            )
+        words = rows.storable(words).strip()
+        if not words:
+            return []
+        c = conversations.c
+        # The first message of each conversation that has them: SQL finds it, and its text is read.
+        any_of = messages.alias()
+        first = (
+            select(func.min(any_of.c.sequence))
+            .where(
+                any_of.c.conversation_id == c.id,
+                any_of.c.content.icontains(words, autoescape=True),
+            )
+            .correlate(conversations)
+            .scalar_subquery()
+        )
+        titled = c.title.icontains(words, autoescape=True)
+        query = (
+            select(
+                c.id, c.title, c.updated_at, c.pinned_at, titled.label("titled"), messages.c.content
+            )
+            .select_from(conversations.outerjoin(messages, messages.c.sequence == first))
+            .where(c.owner == owner, _SHOWN, or_(titled, messages.c.sequence.is_not(None)))
+            .order_by(*_ORDER)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            found = connection.execute(query).all()
+        return [
+            _summary(row, "" if row.titled else around(row.content or "", words)) for row in found
+        ]
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> None:
+        """Give a conversation another title, on one line.
+
+        Raises:
+            InvalidRequestError: the title is empty or longer than `TITLE_CHARS`.
+            NotFoundError: no such conversation for this owner.
+        """
+        line = " ".join(rows.storable(title).split())
+        if not line or len(line) > TITLE_CHARS:
+            raise InvalidRequestError(
+                f"A title has 1 to {TITLE_CHARS} characters.", "Give it another one."
+            )
+        self._change(owner, conversation_id, title=line)
+
+    def pin(self, owner: str, conversation_id: str, is_pinned: bool) -> None:
+        """Put a conversation above the others, or back among them.
+
+        Raises:
+            NotFoundError: no such conversation for this owner.
+        """
+        self._change(owner, conversation_id, pinned_at=datetime.now(UTC) if is_pinned else None)
+
+    def delete(self, owner: str, conversation_id: str) -> None:
+        """Take a conversation out of the list. `restore` undoes it until it is purged.
+
+        Raises:
+            NotFoundError: no such conversation for this owner.
+        """
+        self._change(owner, conversation_id, deleted_at=datetime.now(UTC))
+
+    def restore(self, owner: str, conversation_id: str) -> None:
+        """Bring a deleted conversation back.
+
+        Raises:
+            NotFoundError: there is no deleted one for this owner, or it is gone for good.
+        """
+        c = conversations.c
+        with self._writing() as connection:
+            changed = connection.execute(
+                update(conversations)
+                .where(
+                    c.id == rows.checked(conversation_id),
+                    c.owner == owner,
+                    c.deleted_at.is_not(None),
+                )
+                .values(deleted_at=None)
+            )
+            if not changed.rowcount:
+                raise NotFoundError
+
+    def purge(self, deleted_before: datetime) -> int:
+        """Remove what all owners deleted before a moment, for good; how many conversations."""
+        with self._writing() as connection:
+            return connection.execute(
+                delete(conversations).where(conversations.c.deleted_at < deleted_before)
+            ).rowcount
+
+    def _change(self, owner: str, conversation_id: str, **values: Any) -> None:
+        with self._writing() as connection:
+            found = rows.find(connection, owner, conversation_id)
+            connection.execute(
+                update(conversations)
+                .where(conversations.c.id == found.id, conversations.c.owner == owner)
+                .values(values)
+            )
+
+
+def _summary(row: Any, found: str = "") -> ConversationSummary:
+    return ConversationSummary(row.id, row.title, row.updated_at, row.pinned_at is not None, found)
