@@ -152,6 +152,12 @@ class ConversationList:
                 delete(conversations).where(conversations.c.deleted_at < deleted_before)
             ).rowcount
 
+    def has_deleted(self) -> bool:
+        """Whether anything that was deleted is not purged yet."""
+        query = select(conversations.c.id).where(conversations.c.deleted_at.is_not(None)).limit(1)
+        with self._reading() as connection:
+            return connection.scalar(query) is not None
+
     def _change(self, owner: str, conversation_id: str, **values: Any) -> None:
         with self._writing() as connection:
             found = rows.find(connection, owner, conversation_id)

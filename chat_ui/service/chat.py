@@ -62,6 +62,8 @@ class ChatService:
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
+        self._purging = threading.Lock()
+        self._is_purge_due = False
 
     def start(self) -> None:
         """Open the store and begin to load the model, unless that was done already.
@@ -226,16 +228,15 @@ class ChatService:
     def delete_conversation(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation, and end the answer that is being written in it.
 
-        `restore_conversation` undoes it for `UNDO_S` seconds; then its rows are gone for good.
+        `restore_conversation` undoes it for `UNDO_S` seconds at least; within twice that, its rows
+        are gone for good.
 
         Raises:
             NotFoundError: there is no such conversation of this owner.
         """
         self._store.list.delete(owner, conversation_id)
         self.stop_reply(owner, conversation_id)
-        purge = threading.Timer(UNDO_S, self._purge)
-        purge.daemon = True
-        purge.start()
+        self._purge_later()
 
     def restore_conversation(self, owner: str, conversation_id: str) -> None:
         """Bring a deleted conversation back.
@@ -245,13 +246,28 @@ class ChatService:
         """
         self._store.list.restore(owner, conversation_id)
 
+    def _purge_later(self) -> None:
+        # One timer for all: whoever deletes a thousand must not begin a thousand threads.
+        with self._purging:
+            if self._is_purge_due:
+                return
+            purge = threading.Timer(UNDO_S, self._purge)
+            purge.daemon = True
+            purge.start()
+            self._is_purge_due = True
+
     def _purge(self) -> None:
+        with self._purging:
+            self._is_purge_due = False
         if self._is_closed:
             return  # the next start does it
         try:
             self._store.list.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
+            if self._store.list.has_deleted():  # some were deleted while this one waited
+                self._purge_later()
         except ChatUIError as error:
             log.warning("deleted conversations are not purged yet: %s", error)
+            self._purge_later()
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation; an answer that is being written has its text of this moment.

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
@@ -20,7 +19,6 @@ from chat_ui.errors import (
     StartupError,
 )
 from chat_ui.history.store import Store
-from chat_ui.history.tables import conversations
 from chat_ui.service import ChatService, ReplyOptions, chat
 from tests.service.conftest import ended, wait_until
 
@@ -49,28 +47,31 @@ def test_a_conversation_goes_on_and_is_stored(service: ChatService) -> None:
     assert [c.title for c in service.conversations(ANNA)] == ["Hello"]
 
 
-def test_a_deleted_conversation_comes_back_until_it_is_purged(
+def test_a_deleted_conversation_comes_back(service: ChatService) -> None:
+    c = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    service.delete_conversation(ANNA, c)
+    assert service.conversations(ANNA) == []
+    with pytest.raises(NotFoundError):
+        service.conversation(ANNA, c)
+    service.restore_conversation(ANNA, c)
+    assert texts(service, c) == ["Hello", "You said: Hello"]
+
+
+def test_many_deletions_begin_one_thread_and_are_all_purged(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, gone = (ended(service.reply(ANNA, None, text, OPTIONS)) for text in ("kept", "gone"))
-    service.delete_conversation(ANNA, kept.conversation_id)
-    service.restore_conversation(ANNA, kept.conversation_id)
-    assert texts(service, kept.conversation_id) == ["kept", "You said: kept"]
-    monkeypatch.setattr(chat, "UNDO_S", 0.01)
-    service.delete_conversation(ANNA, gone.conversation_id)
-
-    with pytest.raises(NotFoundError):
-        service.conversation(ANNA, gone.conversation_id)
+    made = [ended(service.reply(ANNA, None, text, OPTIONS)).conversation_id for text in "abc"]
+    monkeypatch.setattr(chat, "UNDO_S", 0.3)
+    before = threading.active_count()
+    for one in made:
+        service.delete_conversation(ANNA, one)
+    assert threading.active_count() <= before + 1
     store = service._store
-
-    def is_purged() -> bool:
-        with store._transaction(store._reading) as connection:
-            return connection.scalar(select(func.count()).select_from(conversations)) == 1
-
-    wait_until(is_purged)
-    with pytest.raises(NotFoundError):
-        service.restore_conversation(ANNA, gone.conversation_id)
-    assert [c.title for c in service.conversations(ANNA)] == ["kept"]
+    assert store.list.has_deleted()
+    wait_until(lambda: not store.list.has_deleted())
+    for one in made:
+        with pytest.raises(NotFoundError):
+            service.restore_conversation(ANNA, one)
 
 
 def test_deleting_a_conversation_ends_its_answer(service: ChatService) -> None:
