@@ -39,7 +39,7 @@ MAX_ROWS: Final = 32
 # parts of 64, 128, 256, 512 and 1,024: 2.0, 1.6, 1.4, 1.3, 1.5.
 CPU_PART_TOKENS: Final = 256
 # 512 of a model up to this size hold the others up no longer (0.25 s at 135M) than 256 of one of
-# 0.6B do (0.4 s). Its first token after a prompt of 512, beside `pipeline`: 0.75 to 1.1 times as
+# 0.6B do (0.5 s). Its first token after a prompt of 512, beside `pipeline`: 0.75 to 1.1 times as
 # late, in parts of 256 1.1 to 1.5 (a CPU with AMX, which multiplies more rows at less cost each).
 SMALL_PARAMETERS: Final = 250_000_000
 SMALL_CPU_PART_TOKENS: Final = 512
