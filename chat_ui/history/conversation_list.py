@@ -5,19 +5,16 @@ its rows are gone, and SQLite overwrites them (`secure_delete`). When to purge i
 business.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from chat_ui.chat.messages import ConversationSummary, around
 from chat_ui.errors import InvalidRequestError, NotFoundError
 from chat_ui.history import rows
+from chat_ui.history.rows import Transaction
 from chat_ui.history.tables import conversations, messages
-
-Transaction = Callable[[], AbstractContextManager[Connection]]
 
 TITLE_CHARS: Final = 200
 SEARCH_CHARS: Final = 200
@@ -56,6 +53,11 @@ class ConversationList:
         """The owner's conversations with these words in their title or in a message, as one text.
 
         Letters are compared without regard to case.
+
+        Args:
+            owner: whose.
+            words: looked for as one text, spaces around it left out; blank finds nothing.
+            limit: of conversations.
 
         Raises:
             InvalidRequestError: the words are longer than `SEARCH_CHARS`.

@@ -7,15 +7,13 @@ leave. Forecasting is `models/forecast.py`'s, which is given the corrections tha
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 
-from chat_ui.history.rows import storable
+from chat_ui.history.rows import Transaction, storable
 from chat_ui.history.tables import measurements
 
 # One run is an accident: another program was busy.
@@ -27,8 +25,6 @@ RECENT_OF_A_MODEL: Final = 5
 # What is further off than this was no usual run.
 MOST: Final = 4.0
 KEPT: Final = 2000
-
-Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ Every function works within the caller's transaction.
 
 import re
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +16,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from chat_ui.chat.messages import Message, Numbers, Role
 from chat_ui.errors import NotFoundError
 from chat_ui.history.tables import conversations, messages
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+"""Begins a transaction, which is committed at its end."""
 
 _ID: Final = re.compile("[0-9a-f]{32}")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
