@@ -29,6 +29,10 @@
     set(side, open);
   }
 
+  function open(side) {
+    if (!isOpen(side)) toggle(side);
+  }
+
   // Only one that lies over the chat is closed by Escape, or by a click beside it.
   function close() {
     if (WIDE.matches) return false;
@@ -45,8 +49,9 @@
   document.addEventListener("click", (event) => {
     const side = SIDES.find((one) => event.target.closest?.(`#${TOGGLES[one]}`));
     if (side) toggle(side);
-    else if (!event.target.closest?.("#rail, #panels")) close();
+    // By the path, for what was clicked may be gone from the page by now.
+    else if (!event.composedPath().some((place) => place.id in TOGGLES)) close();
   });
 
-  ui.drawers = { close, show };
+  ui.drawers = { close, open, show, toggle };
 })();

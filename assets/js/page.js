@@ -121,7 +121,9 @@
     } else if (inBox && event.key === "Enter" && !event.shiftKey) {
       keepFromSending(event);
     } else if (event.key === "Escape") {
-      if (event.target.getAttribute?.("aria-expanded") === "true") return; // an open list closes first
+      const { target } = event;
+      if (target.getAttribute?.("aria-expanded") === "true") return; // an open list closes first
+      if (target.matches?.("#rail-island input") && target.value) return; // given up or emptied first
       if (!ui.drawers.close() && root.hasAttribute("data-busy")) byId("stop")?.click();
     }
   }, true);
@@ -192,7 +194,7 @@
     }
     page.isPopping = false;
     ui.scroll.stick();
-    ui.markCurrent();
+    ui.rail.markCurrent();
   }
 
   // Another tab has sent something here, or pressed Regenerate: this page follows.
@@ -292,7 +294,7 @@
 
   const MOUNT = {
     bar: () => { ui.drawers.show(); ui.pulse(); setOpening(true); },
-    rail: () => {},
+    rail: () => ui.rail.mount(),
     model: (island) => ui.models.mount(island),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),

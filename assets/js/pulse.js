@@ -1,4 +1,4 @@
-// The server's pulse (ui/pulse.py): the model's line, the list of conversations, news of this chat, and
+// The server's pulse (ui/pulse.py): the model's line, news of the list and of this chat, and
 // whether the server is there at all. A plain call, which fails quietly.
 (() => {
   "use strict";
@@ -61,7 +61,7 @@
     showModel(now.model, now.notice);
     if (now.conversations) {
       list = now.list;
-      showList(now.conversations);
+      ui.rail.show(now.conversations);
     }
     ui.followNews(now);
   }
@@ -99,45 +99,6 @@
     ui.models.show(now);
   }
 
-  // ---- the list of conversations ----
-
-  function showList(conversations) {
-    const nav = byId("rail-island")?.querySelector("nav");
-    if (!nav) return;
-    const items = conversations.map(([id, title]) => {
-      const link = ui.element("a", title);
-      link.href = `?c=${encodeURIComponent(id)}`;
-      link.title = title;
-      link.dataset.id = id;
-      const item = document.createElement("li");
-      item.append(link);
-      return item;
-    });
-    nav.querySelector("ul").replaceChildren(...items);
-    nav.querySelector(".none").hidden = items.length > 0;
-    markCurrent();
-  }
-
-  function markCurrent() {
-    let title = "";
-    for (const link of document.querySelectorAll("#rail-island nav a")) {
-      const isCurrent = link.dataset.id === ui.page.conversation;
-      if (isCurrent) title = link.textContent;
-      if (isCurrent) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    }
-    document.title = title ? `${title} – chat_ui` : "chat_ui";
-  }
-
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("#rail-island nav a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    ui.drawers.close();
-    if (link.dataset.id !== ui.page.conversation) ui.choose(link.dataset.id);
-  });
-
   ui.pulse = pulse;
-  ui.markCurrent = markCurrent;
   ui.isAway = () => isAway;
 })();

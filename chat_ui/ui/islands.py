@@ -35,8 +35,12 @@ BAR: Final = """
     <circle cx="16" cy="7" r="2"/><circle cx="8" cy="17" r="2"/></svg></button>
 """
 
-RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2><ul></ul>
-<p class="none" hidden>Your conversations will be listed here.</p></nav>"""
+RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2>
+<input type="text" enterkeyhint="search" id="search" aria-label="Search conversations"
+  placeholder="Search conversations" autocomplete="off" maxlength="200">
+<div id="conversations"></div>
+<p class="none" role="status"></p></nav>
+<div id="undo" role="status"></div>"""
 
 WELCOME: Final = """<div id="welcome"><h1>What would you like to know?</h1>
 <p>The model runs on this server, and your conversations are kept there.</p>

@@ -4,22 +4,16 @@ Each gives JSON; one that fails gives {"error": a sentence}. An access token tha
 goes to that call alone: it is neither kept, nor logged, nor sent back.
 """
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import gradio as gr
 
-from chat_ui.errors import AccessError, ChatUIError, InvalidRequestError, as_shown
+from chat_ui.errors import InvalidRequestError
 from chat_ui.service import ChatService
 from chat_ui.ui import model_card
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.visitor import owner_of
-
-log = logging.getLogger(__name__)
-
-Answer = dict[str, Any]
-ServerFunction = Callable[[Any, gr.Request], Awaitable[Answer]]
+from chat_ui.ui.server_call import Answer, Asked, ServerFunction, asked_with, text_of
 
 # Longer ones are no path, no token and no words to search for.
 MODEL_CHARS: Final = 4096
@@ -33,12 +27,12 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
 
     Where the model is fixed there is only what the loaded one is.
     """
-    asked = _asked(offload)
+    asked = asked_with(offload)
 
     async def present_card(given: Any, request: gr.Request) -> Answer:
         """The card of the server's model: {"context": tokens or null}."""
 
-        def look() -> Answer:
+        def look(_owner: str) -> Answer:
             found = service.model_card(service.model.model_id, _context(given))
             return {"card": model_card.card(found)}
 
@@ -49,14 +43,11 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     return [*_looking(service, asked), *_changing(service, asked)]
 
 
-_Asked = Callable[[gr.Request, Callable[[], Answer]], Awaitable[Answer]]
-
-
-def _looking(service: ChatService, asked: _Asked) -> list[ServerFunction]:
+def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
     async def model_choices(given: Any, request: gr.Request) -> Answer:
         """The picker's groups."""
 
-        def look() -> Answer:
+        def look(_owner: str) -> Answer:
             found = service.model_choices()
             # Some that are not forecast yet will be, in a moment.
             is_pending = any(group.kind == "unknown" and group.choices for group in found)
@@ -67,8 +58,8 @@ def _looking(service: ChatService, asked: _Asked) -> list[ServerFunction]:
     async def search_models(given: Any, request: gr.Request) -> Answer:
         """Models of the Hub: {"text": words}."""
 
-        def look() -> Answer:
-            found = service.search_models(_text(given, "text", SEARCH_CHARS))
+        def look(_owner: str) -> Answer:
+            found = service.search_models(text_of(given, "text", SEARCH_CHARS))
             return {"options": model_card.options(found)}
 
         return await asked(request, look)
@@ -76,7 +67,7 @@ def _looking(service: ChatService, asked: _Asked) -> list[ServerFunction]:
     async def any_card(given: Any, request: gr.Request) -> Answer:
         """A model in full: {"model": id, "context": tokens or null, "token": of the Hub}."""
 
-        def look() -> Answer:
+        def look(_owner: str) -> Answer:
             found = service.model_card(_model(given), _context(given), _token(given))
             return {"card": model_card.card(found)}
 
@@ -85,14 +76,14 @@ def _looking(service: ChatService, asked: _Asked) -> list[ServerFunction]:
     return [model_choices, search_models, any_card]
 
 
-def _changing(service: ChatService, asked: _Asked) -> list[ServerFunction]:
+def _changing(service: ChatService, asked: Asked) -> list[ServerFunction]:
     async def switch_model(given: Any, request: gr.Request) -> Answer:
         """Begin to load: {"model": id, "precision": its name, "token": of the Hub, "anyway": true
         where memory may be too short}.
         """
 
-        def change() -> Answer:
-            precision = _text(given, "precision", MODEL_CHARS)
+        def change(_owner: str) -> Answer:
+            precision = text_of(given, "precision", MODEL_CHARS)
             anyway = isinstance(given, dict) and given.get("anyway") is True
             service.switch_model(_model(given), precision, _token(given), anyway=anyway)
             return {}
@@ -101,11 +92,11 @@ def _changing(service: ChatService, asked: _Asked) -> list[ServerFunction]:
 
     async def cancel_load(given: Any, request: gr.Request) -> Answer:
         """End the load that is under way."""
-        return await asked(request, lambda: _done(service.cancel_load))
+        return await asked(request, lambda _owner: _done(service.cancel_load))
 
     async def unload_model(given: Any, request: gr.Request) -> Answer:
         """Unload the model."""
-        return await asked(request, lambda: _done(service.unload_model))
+        return await asked(request, lambda _owner: _done(service.unload_model))
 
     return [switch_model, cancel_load, unload_model]
 
@@ -115,33 +106,20 @@ def _done(call: Callable[[], None]) -> Answer:
     return {}
 
 
-def _asked(offload: Offload) -> _Asked:
-    async def asked(request: gr.Request, call: Callable[[], Answer]) -> Answer:
-        try:
-            owner_of(request)  # whoever has no cookie has not loaded the page
-            return await offload(call)
-        except Exception as error:
-            if not isinstance(error, ChatUIError):
-                log.error("a call of the panel failed", exc_info=error)
-            return {"error": as_shown(error), "is_access": isinstance(error, AccessError)}
-
-    return asked
-
-
 def _model(given: Any) -> str:
     """Which model: an id or a path.
 
     Raises:
         InvalidRequestError: it is no text, or empty.
     """
-    model = _text(given, "model", MODEL_CHARS).strip()
+    model = text_of(given, "model", MODEL_CHARS).strip()
     if not model:
         raise InvalidRequestError("Nothing is chosen.", "Choose a model, or type a path.")
     return model
 
 
 def _token(given: Any) -> str:
-    return _text(given, "token", TOKEN_CHARS).strip()
+    return text_of(given, "token", TOKEN_CHARS).strip()
 
 
 def _context(given: Any) -> int | None:
@@ -155,16 +133,4 @@ def _context(given: Any) -> int | None:
         return None
     if type(value) is not int or not 0 < value <= MAX_CONTEXT_TOKENS:
         raise InvalidRequestError("This is no context.", "Choose one from the list.")
-    return value
-
-
-def _text(given: Any, name: str, chars: int) -> str:
-    """A text of what was sent; "" where it is missing.
-
-    Raises:
-        InvalidRequestError: it is no text, or too long. What it was is not said: it may be a token.
-    """
-    value = given.get(name, "") if isinstance(given, dict) else ""
-    if not isinstance(value, str) or len(value) > chars:
-        raise InvalidRequestError("This can't be taken.", "Check what you typed.")
     return value

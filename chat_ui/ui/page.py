@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from chat_ui.service import ChatService
-from chat_ui.ui import islands, theme, view
+from chat_ui.ui import islands, list_server, theme, view
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
 from chat_ui.ui.offload import Offload, Threads
@@ -100,7 +100,8 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
         new_chat = gr.Button("New chat", elem_id="new-chat", size="sm")
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):
-            rail = islands.island("rail", islands.RAIL)
+            calls = list_server.server_functions(service, offload)
+            rail = islands.island("rail", islands.RAIL, server_functions=calls)
         with gr.Column(elem_id="main"):
             earlier = gr.Button("Show earlier messages", elem_id="earlier", size="sm")
             chat = _chatbot()

@@ -5,6 +5,7 @@ server that is away for a moment brings no red messages to the page.
 """
 
 import hashlib
+import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,9 +13,9 @@ from typing import Any, Final
 
 import gradio as gr
 
-from chat_ui.chat.messages import ConversationSummary
 from chat_ui.errors import ChatUIError, NotFoundError
 from chat_ui.service import ChatService
+from chat_ui.ui.list_server import lines
 from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import version
@@ -47,7 +48,8 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
 
 def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, Any]:
     summaries = service.conversations(owner)
-    digest = _digest(summaries)
+    shown = lines(summaries)
+    digest = _digest(shown)
     is_known = seen.get("list") == digest
     conversation_id = seen.get("conversation")
     return {
@@ -55,7 +57,7 @@ def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, A
         "model": model_line(service.measured_model()),
         "notice": service.notice,
         "list": digest,
-        "conversations": None if is_known else [[s.id, s.title or "New chat"] for s in summaries],
+        "conversations": None if is_known else shown,
         "version": next((version(s) for s in summaries if s.id == conversation_id), ""),
         "running": _is_running(service, owner, conversation_id),
     }
@@ -71,6 +73,6 @@ def _is_running(service: ChatService, owner: str, conversation_id: object) -> bo
     return reply is not None and not reply.ended.is_set()
 
 
-def _digest(summaries: Sequence[ConversationSummary]) -> str:
-    text = "\0".join(f"{s.id}\0{s.title}" for s in summaries)
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+def _digest(shown: Sequence[dict[str, Any]]) -> str:
+    text = json.dumps(shown)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

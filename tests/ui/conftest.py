@@ -99,6 +99,7 @@ class FakeService:
     status: ModelStatus = READY
     notice: str = ""
     unknown: tuple[Choice, ...] = ()
+    pinned: set[str] = field(default_factory=set)
 
     @property
     def model(self) -> ModelStatus:
@@ -109,7 +110,29 @@ class FakeService:
 
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
-        return [ConversationSummary(c.id, c.title, c.updated_at) for c in self.kept.values()]
+        return [
+            ConversationSummary(c.id, c.title, c.updated_at, c.id in self.pinned)
+            for c in self.kept.values()
+        ]
+
+    def search_conversations(self, owner: str, words: str) -> list[ConversationSummary]:
+        self._note("search_conversations", owner, words)
+        return [
+            ConversationSummary(c.id, c.title, c.updated_at, found=f"… {words} …")
+            for c in self.kept.values()
+        ]
+
+    def rename_conversation(self, owner: str, conversation_id: str, title: str) -> None:
+        self._note("rename_conversation", owner, conversation_id, title)
+
+    def pin_conversation(self, owner: str, conversation_id: str, is_pinned: bool) -> None:
+        self._note("pin_conversation", owner, conversation_id, is_pinned)
+
+    def delete_conversation(self, owner: str, conversation_id: str) -> None:
+        self._note("delete_conversation", owner, conversation_id)
+
+    def restore_conversation(self, owner: str, conversation_id: str) -> None:
+        self._note("restore_conversation", owner, conversation_id)
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         self._note("conversation", owner, conversation_id)

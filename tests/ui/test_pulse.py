@@ -24,7 +24,7 @@ def test_it_tells_the_model_the_list_and_the_notice(service, pulse):
     now = pulse({"conversation": "c1", "list": ""})
     assert now["model"]["label"] == "Pocket Guide"
     assert now["model"]["facts"] == "Full precision · float32"
-    assert now["conversations"] == [["c1", "Title"]]
+    assert [(one["id"], one["title"]) for one in now["conversations"]] == [("c1", "Title")]
     assert now["notice"] == "A damaged database was set aside."
     assert now["running"] is False
     assert json.dumps(now)
@@ -35,7 +35,14 @@ def test_a_list_that_the_page_has_is_not_sent_again(service, pulse):
     digest = pulse({})["list"]
     assert pulse({"list": digest})["conversations"] is None
     service.kept["c1"] = replace(service.kept["c1"], title="Another")
-    assert pulse({"list": digest})["conversations"] == [["c1", "Another"]]
+    assert pulse({"list": digest})["conversations"][0]["title"] == "Another"
+
+
+def test_a_pinned_conversation_is_news_of_the_list(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    digest = pulse({})["list"]
+    service.pinned.add("c1")
+    assert pulse({"list": digest})["conversations"][0]["is_pinned"] is True
 
 
 def test_it_tells_that_an_answer_is_being_written(service, pulse):

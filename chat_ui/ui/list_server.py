@@ -1,0 +1,78 @@
+"""What the list of conversations asks the server for: plain calls of its script (`server_call`)."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from typing import Any, Final
+
+import gradio as gr
+
+from chat_ui.chat.messages import ConversationSummary
+from chat_ui.service import ChatService
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.server_call import Answer, ServerFunction, asked_with, text_of
+
+# What the service refuses in words of its own may come this far.
+TEXT_CHARS: Final = 10_000
+ID_CHARS: Final = 64
+
+
+def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
+    """The functions; those that change something give {} when it is done."""
+    asked = asked_with(offload)
+
+    def search_conversations(owner: str, given: Any) -> Answer:
+        found = service.search_conversations(owner, text_of(given, "text", TEXT_CHARS))
+        return {"conversations": lines(found)}
+
+    def rename_conversation(owner: str, given: Any) -> Answer:
+        service.rename_conversation(owner, _id(given), text_of(given, "title", TEXT_CHARS))
+        return {}
+
+    def pin_conversation(owner: str, given: Any) -> Answer:
+        is_pinned = isinstance(given, dict) and given.get("is_pinned") is True
+        service.pin_conversation(owner, _id(given), is_pinned)
+        return {}
+
+    def delete_conversation(owner: str, given: Any) -> Answer:
+        service.delete_conversation(owner, _id(given))
+        return {}
+
+    def restore_conversation(owner: str, given: Any) -> Answer:
+        service.restore_conversation(owner, _id(given))
+        return {}
+
+    def server_function(call: Callable[[str, Any], Answer]) -> ServerFunction:
+        async def function(given: Any, request: gr.Request) -> Answer:
+            return await asked(request, lambda owner: call(owner, given))
+
+        function.__name__ = call.__name__  # by which the page's script calls it
+        return function
+
+    return [
+        server_function(call)
+        for call in (
+            search_conversations,
+            rename_conversation,
+            pin_conversation,
+            delete_conversation,
+            restore_conversation,
+        )
+    ]
+
+
+def lines(summaries: Sequence[ConversationSummary]) -> list[dict[str, Any]]:
+    """The list as assets/js/rail.js draws it."""
+    return [
+        {
+            "id": summary.id,
+            "title": summary.title or "New chat",
+            "updated_at": summary.updated_at.astimezone(UTC).isoformat(),
+            "is_pinned": summary.is_pinned,
+            "found": summary.found,
+        }
+        for summary in summaries
+    ]
+
+
+def _id(given: Any) -> str:
+    return text_of(given, "id", ID_CHARS)

@@ -1,0 +1,218 @@
+"""The list of conversations in a browser: groups, search, rename, pin, delete and undo, keys."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.chat import (
+    answers,
+    button,
+    message_box,
+    open_chat,
+    send,
+    wait_until_answered,
+)
+
+PHONE = {"width": 390, "height": 844}
+
+
+def nav(page: Page) -> Locator:
+    return page.get_by_role("navigation", name="Conversations")
+
+
+def link(page: Page, title: str) -> Locator:
+    return nav(page).get_by_role("link", name=title)
+
+
+def titles(page: Page) -> list[str]:
+    return nav(page).get_by_role("link").all_inner_texts()
+
+
+def search_box(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Search conversations")
+
+
+def begin(page: Page, *questions: str) -> None:
+    """Begin a conversation with each of these."""
+    for question in questions:
+        button(page, "New chat").click()
+        send(page, question)
+        wait_until_answered(page, 1)
+        expect(link(page, question)).to_have_attribute("aria-current", "page")
+
+
+@pytest.fixture
+def chat(server, page):
+    open_chat(page, server.url)
+    return page
+
+
+def test_the_newest_conversation_is_the_first_of_today(chat):
+    begin(chat, "Alpha", "Beta")
+    expect(nav(chat).get_by_role("heading", name="Today")).to_be_visible()
+    assert titles(chat) == ["Beta", "Alpha"]
+
+
+def test_a_new_title_stays_after_a_reload_and_names_the_page(chat):
+    begin(chat, "Alpha")
+    button(chat, "Rename").click()
+    title = chat.get_by_role("textbox", name="Title")
+    expect(title).to_have_value("Alpha")
+    title.fill("Whales & <b>sea</b>")
+    title.press("Enter")
+    expect(link(chat, "Whales & <b>sea</b>")).to_be_visible()
+    expect(chat).to_have_title("Whales & <b>sea</b> – chat_ui")
+    chat.reload()
+    expect(link(chat, "Whales & <b>sea</b>")).to_be_visible()
+
+
+def test_escape_gives_a_new_title_up_and_stops_no_answer(chat):
+    begin(chat, "Alpha")
+    send(chat, "count to 200 at 20")
+    expect(answers(chat).last).to_contain_text("w3")
+    button(chat, "Rename").click()
+    chat.get_by_role("textbox", name="Title").fill("Beta")
+    chat.keyboard.press("Escape")
+    assert titles(chat) == ["Alpha"]
+    expect(button(chat, "Stop")).to_be_visible()
+    button(chat, "Stop").click()
+
+
+def test_a_title_being_typed_outlives_news_of_the_list(chat, server):
+    begin(chat, "Alpha")
+    button(chat, "Rename").click()
+    title = chat.get_by_role("textbox", name="Title")
+    title.fill("Half a ti")
+    other = chat.context.new_page()
+    open_chat(other, server.url)
+    begin(other, "Beta")
+    with chat.expect_response(re.compile("component_server")):
+        pass  # the pulse that brings the news
+    expect(title).to_have_value("Half a ti")
+    title.press("Enter")
+    expect(link(chat, "Half a ti")).to_be_visible()
+    expect(link(chat, "Beta")).to_be_visible()
+
+
+def test_a_pinned_conversation_stands_above_newer_ones(chat):
+    begin(chat, "Alpha", "Beta")
+    link(chat, "Alpha").hover()
+    nav(chat).get_by_role("listitem").filter(has_text="Alpha").get_by_role(
+        "button", name="Pin"
+    ).click()
+    expect(nav(chat).get_by_role("heading", name="Pinned")).to_be_visible()
+    assert titles(chat) == ["Alpha", "Beta"]
+    expect(button(chat, "Unpin")).to_be_focused()
+    chat.keyboard.press("Enter")
+    expect(nav(chat).get_by_role("heading", name="Pinned")).to_have_count(0)
+    assert titles(chat) == ["Beta", "Alpha"]
+
+
+def test_delete_can_be_undone_and_the_open_one_is_shown_again(chat):
+    begin(chat, "Alpha", "Beta")
+    button(chat, "Delete").click()
+    expect(chat.get_by_role("heading", name="What would you like to know?")).to_be_visible()
+    assert titles(chat) == ["Alpha"]
+    button(chat, "Undo").click()
+    expect(link(chat, "Beta")).to_have_attribute("aria-current", "page")
+    expect(answers(chat)).to_have_text("You said: Beta")
+    expect(button(chat, "Undo")).to_have_count(0)
+
+
+def test_a_deleted_conversation_is_gone_in_another_tab_and_at_its_address(chat, server):
+    begin(chat, "Alpha")
+    address = chat.url
+    other = chat.context.new_page()
+    open_chat(other, server.url)
+    expect(link(other, "Alpha")).to_be_visible()
+    button(chat, "Delete").click()
+    expect(link(other, "Alpha")).to_have_count(0)
+    other.goto(address)
+    expect(other.get_by_role("alert")).to_contain_text("conversation")
+    expect(answers(other)).to_have_count(0)
+
+
+def test_deleting_ends_the_answer_that_is_being_written(chat):
+    begin(chat, "Alpha")
+    send(chat, "count to 400 at 20")
+    expect(answers(chat).last).to_contain_text("w3")
+    button(chat, "Delete").click()
+    expect(chat.get_by_role("heading", name="What would you like to know?")).to_be_visible()
+    send(chat, "Beta")  # a visitor has one answer at a time
+    assert wait_until_answered(chat, 1) == "You said: Beta"
+
+
+def test_search_finds_titles_and_texts_and_shows_where(chat):
+    begin(chat, "Alpha")
+    send(chat, "Tell me of WHALES, please")
+    wait_until_answered(chat, 2)
+    begin(chat, "Beta")
+    search_box(chat).fill("whales")
+    expect(nav(chat).get_by_role("heading", name="Found")).to_be_visible()
+    assert titles(chat) == ["Alpha"]
+    expect(nav(chat)).to_contain_text("Tell me of WHALES, please")
+    search_box(chat).fill("alph")
+    expect(nav(chat).get_by_role("link")).to_have_count(1)
+    expect(nav(chat)).not_to_contain_text("Tell me of")
+    search_box(chat).fill("nothing has these words")
+    expect(nav(chat)).to_contain_text("No conversation has these words.")
+    search_box(chat).press("Escape")
+    expect(nav(chat).get_by_role("link")).to_have_count(2)
+
+
+def test_shortcuts_search_begin_a_chat_hide_the_list_and_go_to_the_message_box(chat):
+    begin(chat, "Alpha")
+    chat.keyboard.press("Control+b")
+    expect(nav(chat)).to_be_hidden()
+    chat.keyboard.press("Control+k")  # which shows it again
+    expect(search_box(chat)).to_be_focused()
+    chat.keyboard.press("Control+Shift+O")
+    expect(chat.get_by_role("heading", name="What would you like to know?")).to_be_visible()
+    button(chat, "Settings").focus()
+    chat.keyboard.press("/")
+    expect(message_box(chat)).to_be_focused()
+    chat.keyboard.type("Why? a/b")  # no shortcut while one types
+    expect(message_box(chat)).to_have_value("Why? a/b")
+
+
+def test_the_shortcuts_are_told_in_a_dialog(chat):
+    button(chat, "Settings").focus()
+    chat.keyboard.press("?")
+    dialog = chat.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog).to_be_visible()
+    expect(dialog).to_contain_text("New chat")
+    chat.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button(chat, "Settings")).to_be_focused()
+
+
+def test_the_list_by_keyboard_alone(chat):
+    begin(chat, "Alpha", "Beta")
+    search_box(chat).focus()
+    chat.keyboard.press("Tab")
+    expect(link(chat, "Beta")).to_be_focused()
+    for _ in range(4):  # past Pin, Rename and Delete
+        chat.keyboard.press("Tab")
+    expect(link(chat, "Alpha")).to_be_focused()
+    chat.keyboard.press("Enter")
+    expect(answers(chat)).to_have_text("You said: Alpha")
+
+
+def test_the_list_on_a_phone(new_context, server):
+    page = new_context(viewport=PHONE, has_touch=True, is_mobile=True).new_page()
+    open_chat(page, server.url)
+    send(page, "Alpha")
+    wait_until_answered(page, 1)
+    expect(nav(page)).to_be_hidden()
+    button(page, "Conversations").tap()
+    button(page, "Rename").tap()
+    page.get_by_role("textbox", name="Title").fill("Beta")
+    page.keyboard.press("Enter")
+    expect(link(page, "Beta")).to_be_visible()
+    button(page, "Delete").tap()
+    button(page, "Undo").tap()
+    link(page, "Beta").tap()
+    expect(nav(page)).to_be_hidden()
+    expect(answers(page)).to_have_text("You said: Alpha")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
