@@ -62,7 +62,7 @@ def test_a_new_title_stays_after_a_reload_and_names_the_page(chat):
     title.fill("Whales & <b>sea</b>")
     title.press("Enter")
     expect(link(chat, "Whales & <b>sea</b>")).to_be_visible()
-    expect(chat).to_have_title("Whales & <b>sea</b> – chat_ui")
+    expect(chat).to_have_title("Whales & <b>sea</b> \u2013 chat_ui")
     chat.reload()
     expect(link(chat, "Whales & <b>sea</b>")).to_be_visible()
 
