@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine import thinking as thoughts
 from chat_ui.errors import BadCheckpointError, EngineError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,10 @@ class ChatTemplate:
     Attributes:
         folds_system_prompt: the template has no system role (it refuses one, as Gemma's, or drops
             it without a word), so the system prompt is put before the first user message.
-        end_of_turn_id: the token that the template writes after an answer, if it writes one.
+        end_of_turn_id: the token that the template writes after an answer, if it writes one and it
+            ends nothing else.
+        thinking: what it does with thoughts.
+        thought_marks: special tokens that mark thoughts, by id.
 
     Raises:
         ModelError: the model has no chat template.
@@ -52,10 +56,12 @@ class ChatTemplate:
         except Exception:
             with_system = ""
         self.folds_system_prompt = _SYSTEM_PROBE not in with_system
+        self.thinking = thoughts.probe(tokenizer)
+        self.thought_marks = thoughts.mark_tokens(tokenizer)
         self.end_of_turn_id = self._end_of_turn_id(rendering)
         self._mark_control_tokens(rendering + with_system)
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """Token ids of the messages, ready for the answer to begin.
 
         Raises:
@@ -69,6 +75,7 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 return_dict=False,
                 sanitize_control_tokens=True,
+                **thoughts.switched(thinking if self.thinking.has_switch else None),
             )
         except Exception as error:
             # A template is a program of the model's author: it may raise anything.
@@ -91,7 +98,8 @@ class ChatTemplate:
         after = after.lstrip()
         for token_id, token in self._tokenizer.added_tokens_decoder.items():
             if token.content.strip() and after.startswith(token.content):
-                return int(token_id)
+                # gpt-oss ends a thought with the same token, and an answer with another.
+                return None if token_id in self.thought_marks else int(token_id)
         return None
 
     def _mark_control_tokens(self, rendering: str) -> None:

@@ -3,7 +3,7 @@
 It does not know when an answer ends otherwise (end-of-turn tokens, limits): that is `answer.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What decoding gives for bytes that are not (yet) a character.
@@ -30,12 +30,16 @@ class TextStream:
     Args:
         tokenizer: with `decode(ids, skip_special_tokens=..., clean_up_tokenization_spaces=...)`.
         stop: stop strings, none empty.
+        marks: special tokens that are text nonetheless, by id.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, stop: Sequence[str] = (), marks: Mapping[int, str] | None = None
+    ) -> None:
         self.stopped = False
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
+        self._marks = marks or {}
         self._context: list[int] = []  # the last finished piece
         self._context_chars = 0
         self._piece: list[int] = []  # tokens after it
@@ -46,6 +50,11 @@ class TextStream:
         """Take a token; the text that is now certain, if any. Nothing after a stop string."""
         if self.stopped:
             return ""
+        if token_id in self._marks:
+            # What follows begins anew, as it does after any special token.
+            self._context, self._context_chars = [], 0
+            self._piece, self._piece_chars = [], 0
+            return self._before_stop(self._marks[token_id])
         self._piece.append(token_id)
         full = self._decode(self._context + self._piece)
         text = full[self._context_chars :]

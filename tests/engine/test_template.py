@@ -121,3 +121,30 @@ def test_what_a_template_refuses_is_a_sentence() -> None:
     assert template.encode([user("y")])
     with pytest.raises(EngineError, match="does not take this conversation"):
         template.encode([user("x")])
+
+
+SWITCHED = random_models.CHATML.removesuffix("{% endif %}") + (
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
+    "{% endif %}{% endif %}"
+)
+
+
+def test_thinking_is_switched_where_the_template_has_a_switch() -> None:
+    tokenizer = random_models.tokenizer(SWITCHED)
+    template = ChatTemplate(tokenizer)
+    assert template.thinking.has_switch
+    default, on, off = (template.encode([user("Hi")], value) for value in (None, True, False))
+    assert default == on
+    assert tokenizer.decode(off) == tokenizer.decode(on) + "<think>\n\n</think>\n\n"
+    plain = ChatTemplate(random_models.tokenizer())
+    assert plain.encode([user("Hi")], False) == plain.encode([user("Hi")])
+
+
+def test_a_token_that_ends_thoughts_too_ends_no_answer() -> None:
+    source = random_models.CHATML.replace("<|im_end|>", "<|end|>")
+    tokenizer = random_models.tokenizer(source)
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False)])
+    assert ChatTemplate(tokenizer).end_of_turn_id == tokenizer.convert_tokens_to_ids("<|end|>")
+    names = ["<|channel|>", "<|message|>", "<|start|>"]
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    assert ChatTemplate(tokenizer).end_of_turn_id is None
