@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from chat_ui.chat.reasoning import without_thoughts
+
 Role = Literal["system", "user", "assistant"]
 
 MessageState = Literal[
@@ -51,6 +53,7 @@ class Numbers:
         drafted_tokens: tokens that assisted generation proposed.
         accepted_tokens: those of them that the model chose, too.
         assisted_speedup: how many times as fast assisted generation was over the last answers.
+        thought_s: seconds from the first token to the end of the thought, or so far; None without.
     """
 
     model: str | None = None
@@ -65,6 +68,7 @@ class Numbers:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     assisted_speedup: float | None = None
+    thought_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +135,23 @@ class Conversation:
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:
     """What the model is shown of a path: all but the empty answers, which failed before a word.
 
+    Of earlier answers, it is not shown the thoughts; of one at the end, which is to go on, it is.
+
     A user message that nobody answered stays with the next one, because chat templates want roles
     to alternate: the two are joined by a blank line.
     """
     shown: list[PromptMessage] = []
     for message in path:
-        if not message.content:
+        content = message.content
+        if message.role == "assistant" and message is not path[-1]:
+            content = without_thoughts(content)
+        if not content:
             continue
         if shown and shown[-1].role == message.role:
-            joined = f"{shown[-1].content}\n\n{message.content}"
+            joined = f"{shown[-1].content}\n\n{content}"
             shown[-1] = PromptMessage(message.role, joined)
         else:
-            shown.append(PromptMessage(message.role, message.content))
+            shown.append(PromptMessage(message.role, content))
     return shown
 
 

@@ -124,12 +124,10 @@ class ThoughtWatch:
 
     Attributes:
         is_thinking: a thought grows.
-        has_thought: there is one, or was.
     """
 
     def __init__(self) -> None:
         self.is_thinking = False
-        self.has_thought = False
         self._is_settled = False
 
     def grow(self, text: str, new: str) -> None:
@@ -138,7 +136,6 @@ class ThoughtWatch:
             return
         now = split(text, is_writing=True)
         self.is_thinking = now.is_thinking
-        self.has_thought |= now.is_thinking or bool(now.thought)
         self._is_settled = bool(now.answer)
 
 

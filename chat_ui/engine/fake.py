@@ -86,6 +86,9 @@ class FakeEngine:
         window_tokens: the context window, in bytes of the messages.
         drafter: what it says drafts for it.
         thinking: what its template does with thoughts.
+
+    Attributes:
+        prompts: the prompt ids of all requests, in order.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class FakeEngine:
         drafter: str = "prompt lookup",
         thinking: ThinkingFacts | None = None,
     ) -> None:
+        self.prompts: list[list[int]] = []
         self._answer = answer
         self._lock = threading.Lock()
         self._open: dict[int, tuple[threading.Event, threading.Thread]] = {}
@@ -135,6 +139,7 @@ class FakeEngine:
         """Begin to say the script's text on a thread of its own."""
         cancelled = threading.Event()
         with self._lock:
+            self.prompts.append(list(request.prompt_ids))
             number = self._next
             self._next += 1
             thread = threading.Thread(

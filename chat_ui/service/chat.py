@@ -407,7 +407,10 @@ class ChatService:
                 f"The system prompt is longer than {limit:,} characters.", "Shorten it."
             )
         seed = options.config.seed
-        return ReplyOptions(
-            options.system_prompt.encode("utf-8", "replace").decode(),
-            replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
+        return replace(
+            options,
+            system_prompt=options.system_prompt.encode("utf-8", "replace").decode(),
+            config=replace(
+                options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed
+            ),
         )

@@ -32,10 +32,18 @@ STOP_DEADLINE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """What the page's panels say of the next answer."""
+    """What the page's panels say of the next answer.
+
+    Attributes:
+        system_prompt: the system prompt; may be empty.
+        config: how to sample.
+        thinking: whether to think first, where the model's template has a switch; None leaves it to
+            the template.
+    """
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +205,12 @@ class Replies:
             self._answered(facts, reply.snapshot().numbers)
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
-        facts, config = engine.facts, job.options.config
+        facts, config, thinking = engine.facts, job.options.config, job.options.thinking
         conversation = self._store.conversation(job.owner, reply.conversation_id)
         fitted = fit(
             job.options.system_prompt,
             prompt_messages(conversation.path(job.question_id)),
-            count=lambda messages: len(engine.encode(messages)),
+            count=lambda messages: len(engine.encode(messages, thinking)),
             window_tokens=facts.window_tokens,
             # A long answer must not push the whole conversation out of a small window.
             reserve_tokens=min(config.max_new_tokens, facts.window_tokens // 4),
@@ -216,10 +224,11 @@ class Replies:
             dropped_messages=fitted.dropped,
         )
         request = Request(
-            engine.encode(fitted.messages),
+            engine.encode(fitted.messages, thinking),
             replace(config, max_new_tokens=min(config.max_new_tokens, room)),
             job.owner,
         )
+        reply.opens_with(facts.thinking.opening_with(thinking))
         reply.began(engine.start(request, reply.take))
         self._watch(reply)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from chat_ui.chat.messages import MessageState, Numbers
+from chat_ui.chat.reasoning import ThoughtWatch
 from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Started
 from chat_ui.errors import as_shown
 
@@ -21,6 +22,7 @@ Phase = Literal[
     "queued",  # waits for its turn
     "loading",  # waits for the model
     "reading",  # the model reads the prompt
+    "thinking",  # a thought grows
     "writing",
     "done",
 ]
@@ -77,6 +79,8 @@ class Reply:
         self._first_at: float | None = None
         self._first_count = 0
         self._count = 0
+        self._opening = ""
+        self._thought = ThoughtWatch()
         self._cancel: Cancel | None = None
         self._end_state: MessageState | None = None
         self._followers = 0
@@ -119,6 +123,13 @@ class Reply:
             if not self.ended.is_set():
                 self._change(phase=phase)
         self._learn(**numbers)
+
+    def opens_with(self, opening: str) -> None:
+        """The prompt ends in what opens a thought: the text begins with it.
+
+        So the text says by itself what of it is a thought, whatever model is asked next.
+        """
+        self._opening = opening
 
     def take(self, event: Event) -> None:
         """The engine's sink: called on its thread, never blocks."""
@@ -183,9 +194,15 @@ class Reply:
                 # Decoding alone: the tokens after the first, over the time since the first.
                 rate = (self._count - self._first_count) / (now - self._first_at)
                 known["decode_tokens_per_s"] = rate
+            text = (self._now.text or self._opening) + delta.text
+            was_thinking = self._thought.is_thinking
+            self._thought.grow(text, delta.text)
+            is_thinking = self._thought.is_thinking
+            if self._first_at is not None and (was_thinking or is_thinking):
+                known["thought_s"] = now - self._first_at
             self._change(
-                phase="writing",
-                text=self._now.text + delta.text,
+                phase="thinking" if is_thinking else "writing",
+                text=text,
                 numbers=replace(self._now.numbers, **known),  # type: ignore[arg-type]
             )
 

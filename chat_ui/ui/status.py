@@ -86,6 +86,7 @@ def phase(now: ReplySnapshot, model: ModelStatus) -> str:
         "queued": "Waiting for its turn…",
         "loading": (model.phase == "loading" and model.note) or f"Loading {model.label}…",
         "reading": "Reading the prompt…",
+        "thinking": "Thinking…",
         "writing": "Writing…",
         "done": "",
     }[now.phase]

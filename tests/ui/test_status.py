@@ -93,6 +93,7 @@ def test_while_text_comes_the_announced_text_stays_the_same():
         ("queued", "Waiting for its turn…"),
         ("loading", "Loading Pocket Guide…"),
         ("reading", "Reading the prompt…"),
+        ("thinking", "Thinking…"),
     ],
 )
 def test_what_comes_before_the_first_word_has_a_name(phase, text):
