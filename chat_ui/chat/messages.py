@@ -135,23 +135,28 @@ class Conversation:
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:
     """What the model is shown of a path: all but the empty answers, which failed before a word.
 
-    Of earlier answers, it is not shown the thoughts; of one at the end, which is to go on, it is.
-
-    A user message that nobody answered stays with the next one, because chat templates want roles
-    to alternate: the two are joined by a blank line.
+    It is not shown the thoughts before an answer. A user message that nobody answered stays with
+    the next one, because chat templates want roles to alternate: the two are joined by a blank
+    line.
     """
-    shown: list[PromptMessage] = []
+    return [shown for _, shown in shown_from(path)]
+
+
+def shown_from(path: Sequence[Message]) -> list[tuple[str, PromptMessage]]:
+    """The same, each with the id of the message that it begins with."""
+    shown: list[tuple[str, PromptMessage]] = []
     for message in path:
         content = message.content
-        if message.role == "assistant" and message is not path[-1]:
+        if message.role == "assistant":
             content = without_thoughts(content)
         if not content:
             continue
-        if shown and shown[-1].role == message.role:
-            joined = f"{shown[-1].content}\n\n{content}"
-            shown[-1] = PromptMessage(message.role, joined)
+        if shown and shown[-1][1].role == message.role:
+            first, before = shown[-1]
+            joined = f"{before.content}\n\n{content}"
+            shown[-1] = first, PromptMessage(message.role, joined)
         else:
-            shown.append(PromptMessage(message.role, content))
+            shown.append((message.id, PromptMessage(message.role, content)))
     return shown
 
 

@@ -11,6 +11,7 @@ from chat_ui.models.forecast import PrecisionForecast, Verdict
 from chat_ui.models.quantization import MAIN_PRECISIONS, QUANTIZATIONS
 from chat_ui.service.cards import Choice, ChoiceGroup, Measured, ModelCard, PrecisionCard
 from chat_ui.service.chat import ChatService
+from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
 from chat_ui.service.loading import load_model
@@ -29,6 +30,7 @@ __all__ = [
     "ChatService",
     "Choice",
     "ChoiceGroup",
+    "ContextUse",
     "Instruments",
     "Leaderboard",
     "LoadEngine",

@@ -15,12 +15,14 @@ from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.messages import (
     Conversation,
     ConversationSummary,
+    Message,
     title_of,
 )
 from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import (
     BusyError,
     ChatUIError,
+    EngineError,
     InvalidRequestError,
     NotAllowedError,
 )
@@ -28,6 +30,7 @@ from chat_ui.history.store import Store
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.service.backend import Backend, open_backend
 from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
+from chat_ui.service.context_meter import ContextMeter, ContextUse
 from chat_ui.service.forecasts import precision_name
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
@@ -59,6 +62,7 @@ class ChatService:
         self.settings = settings
         self._load = load
         self._instruments = instruments or RealInstruments()
+        self._meter = ContextMeter()
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
@@ -294,6 +298,49 @@ class ChatService:
     def running(self, owner: str, conversation_id: str) -> Reply | None:
         """The reply that is being written in this owner's conversation, if any."""
         return self._backend.replies.get(owner, conversation_id)
+
+    def context_use(
+        self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
+    ) -> ContextUse | None:
+        """What of the model's context window a message would take, if it were sent now.
+
+        It loads nothing. After the first time, typing costs the draft's tokens, and 16 ms of the
+        database for a conversation of 1,000 messages.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which; None for a new one.
+            draft: the message as it is typed; may be empty.
+            options: how it would be answered.
+
+        Returns:
+            None while no model is ready, and where its chat template does not take it.
+
+        Raises:
+            InvalidRequestError: the system prompt is too long.
+            NotFoundError: there is no such conversation of this owner.
+        """
+        opened, options = self._opened, self._checked_options(options)
+        engine = None if opened is None else opened.host.engine
+        if opened is None or engine is None:
+            return None
+        path: tuple[Message, ...] = ()
+        if conversation_id is not None:
+            path = opened.store.conversation(owner, conversation_id).path()
+        # What is too long to be sent need not be counted to its end.
+        draft = draft[: self.settings.max_message_chars].encode("utf-8", "replace").decode()
+        try:
+            return self._meter.use(
+                engine,
+                conversation_id,
+                path,
+                draft,
+                system_prompt=options.system_prompt,
+                config=options.config,
+                thinking=options.thinking,
+            )
+        except EngineError:  # who sends the message reads the reason
+            return None
 
     # ---- replies ----
 

@@ -20,6 +20,7 @@ from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
 from chat_ui.service.activity import Activity
+from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
 from chat_ui.settings import Settings
@@ -212,8 +213,7 @@ class Replies:
             prompt_messages(conversation.path(job.question_id)),
             count=lambda messages: len(engine.encode(messages, thinking)),
             window_tokens=facts.window_tokens,
-            # A long answer must not push the whole conversation out of a small window.
-            reserve_tokens=min(config.max_new_tokens, facts.window_tokens // 4),
+            reserve_tokens=reserve_tokens(config, facts),
         )
         room = facts.window_tokens - fitted.prompt_tokens
         reply.enter(

@@ -13,6 +13,7 @@ from chat_ui.chat.messages import (
     Message,
     PromptMessage,
     prompt_messages,
+    shown_from,
     title_of,
 )
 
@@ -76,21 +77,22 @@ def test_prompt_leaves_out_empty_answers_and_joins_the_questions_around():
     assert prompt_messages([]) == []
 
 
-def test_prompt_leaves_out_earlier_thoughts_but_not_what_is_to_go_on():
+def test_prompt_leaves_out_the_thoughts_of_answers_only():
     path = [
         message("1", content="What does <think> mean?"),
         message("2", role="assistant", content="<think>\nHm\n</think>\n\nIt opens a thought."),
         message("3", content="<think>loud</think> Go on"),
         message("4", role="assistant", content="<think>Only thought", state="stopped"),
         message("5", content="And?"),
-        message("6", role="assistant", content="<think>\nSo", state="stopped"),
+        message("6", role="assistant", content="<think>\n</think>Yes"),
     ]
     assert prompt_messages(path) == [
         PromptMessage("user", "What does <think> mean?"),
         PromptMessage("assistant", "It opens a thought."),
         PromptMessage("user", "<think>loud</think> Go on\n\nAnd?"),
-        PromptMessage("assistant", "<think>\nSo"),
+        PromptMessage("assistant", "Yes"),
     ]
+    assert [first for first, _ in shown_from(path)] == ["1", "2", "3", "6"]
 
 
 @given(st.lists(st.sampled_from(["", "a", " b\n"]), max_size=20))
