@@ -194,7 +194,7 @@ class Reply:
                 # Decoding alone: the tokens after the first, over the time since the first.
                 rate = (self._count - self._first_count) / (now - self._first_at)
                 known["decode_tokens_per_s"] = rate
-            text = (self._now.text or self._opening) + delta.text
+            text = self._opened(self._now.text) + delta.text
             was_thinking = self._thought.is_thinking
             self._thought.grow(text, delta.text)
             is_thinking = self._thought.is_thinking
@@ -205,6 +205,11 @@ class Reply:
                 text=text,
                 numbers=replace(self._now.numbers, **known),  # type: ignore[arg-type]
             )
+
+    def _opened(self, text: str) -> str:
+        opening, self._opening = self._opening, ""
+        # What is there already was given to it, and may have the mark itself.
+        return text if text.startswith(opening.rstrip()) else opening + text
 
     def _end(self, state: MessageState, error: str | None = None) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from chat_ui.chat.messages import Numbers
-from chat_ui.chat.reasoning import split
+from chat_ui.chat.reasoning import Split, split
 from chat_ui.engine.fake import FakeLoader, Script
 from chat_ui.engine.protocol import Delta, Finished, Started
 from chat_ui.engine.thinking import ThinkingFacts
@@ -75,6 +75,16 @@ def test_what_the_prompt_opened_begins_the_text(clock: Clock) -> None:
     assert growing.snapshot().text == ""  # nothing was written yet
     assert grow(growing, clock, "Hm", "</think>", "Yes") == ["thinking", "writing", "writing"]
     assert growing.snapshot().text == "<think>\nHm</think>Yes"
+
+
+@pytest.mark.parametrize("given", ["<think>Hm", "Hm", "<think>\n\nHm"])
+def test_what_the_prompt_opened_is_there_once(clock: Clock, given: str) -> None:
+    growing = Reply("c", "m", Numbers(), 100.0)
+    grow(growing, clock, given)
+    growing.opens_with("<think>\n")
+    grow(growing, clock, "m.</think>", "Yes")
+    assert split(growing.snapshot().text) == Split("Hmm.", "Yes")
+    assert growing.snapshot().text.count("<think>") == 1
 
 
 @pytest.fixture
