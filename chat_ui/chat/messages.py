@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from chat_ui.chat.recipe import Recipe
+
 Role = Literal["system", "user", "assistant"]
 
 MessageState = Literal[
@@ -51,6 +53,7 @@ class Numbers:
         drafted_tokens: tokens that assisted generation proposed.
         accepted_tokens: those of them that the model chose, too.
         assisted_speedup: how many times as fast assisted generation was over the last answers.
+        model_id: the model's id, as the picker takes it.
     """
 
     model: str | None = None
@@ -65,11 +68,25 @@ class Numbers:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     assisted_speedup: float | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation; `parent_id` is None for the first."""
+    """One message of a conversation.
+
+    Attributes:
+        id: the message's.
+        parent_id: of the message it follows; None for the first.
+        role: who says it.
+        content: its text.
+        created_at: when it was added.
+        state: how it ended, or that it hasn't.
+        error: what a person is told of what went wrong.
+        numbers: of an answer, how it came about.
+        recipe: of an answer, how it was asked for; None where that is not known, and where no model
+            wrote it.
+    """
 
     id: str
     parent_id: str | None
@@ -79,6 +96,7 @@ class Message:
     state: MessageState = "complete"
     error: str | None = None
     numbers: Numbers = field(default_factory=Numbers)
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)

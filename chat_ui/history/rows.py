@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from chat_ui.chat.messages import Message, Numbers, Role
+from chat_ui.chat.recipe import Recipe, recipe_of
 from chat_ui.errors import NotFoundError
 from chat_ui.history.tables import conversations, messages
 
@@ -81,6 +82,7 @@ def append(
     role: Role,
     content: str,
     numbers: Numbers = NOTHING_KNOWN,
+    recipe: Recipe | None = None,
 ) -> Message:
     """Store a new message: a user's, or an assistant's that is yet to be written."""
     message = Message(
@@ -91,9 +93,23 @@ def append(
         created_at=datetime.now(UTC),
         state="writing" if role == "assistant" else "complete",
         numbers=numbers,
+        recipe=recipe,
     )
     connection.execute(insert(messages).values(conversation_id=conversation_id, **asdict(message)))
     return message
+
+
+def begin_answer(
+    connection: Connection,
+    conversation_id: str,
+    question_id: str,
+    numbers: Numbers,
+    recipe: Recipe | None,
+) -> Message:
+    """Store an answer that is yet to be written, as far as its recipe gives it."""
+    recipe = recipe and recipe.with_texts(storable)
+    given = recipe.given if recipe else ""
+    return append(connection, conversation_id, question_id, "assistant", given, numbers, recipe)
 
 
 def show(
@@ -121,7 +137,8 @@ def show(
 def message_of(row: Row[Any]) -> Message:
     """A row as a value."""
     # A newer version may have stored numbers that this one does not know.
-    numbers = {name: value for name, value in row.numbers.items() if name in _NUMBERS}
+    stored = row.numbers if isinstance(row.numbers, dict) else {}
+    numbers = {name: value for name, value in stored.items() if name in _NUMBERS}
     return Message(
         id=row.id,
         parent_id=row.parent_id,
@@ -131,4 +148,5 @@ def message_of(row: Row[Any]) -> Message:
         state=row.state,
         error=row.error,
         numbers=Numbers(**numbers),
+        recipe=recipe_of(row.recipe),
     )

@@ -23,6 +23,7 @@ from chat_ui.chat.messages import (
     Numbers,
     title_of,
 )
+from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
@@ -130,6 +131,7 @@ class Store:
         parent_id: str | None,
         system_prompt: str,
         numbers: Numbers = rows.NOTHING_KNOWN,
+        recipe: Recipe | None = None,
     ) -> tuple[Message, Message]:
         """Store a user's message and, as its child and the new head, the answer to be written.
 
@@ -143,9 +145,10 @@ class Store:
             parent_id: the answer it follows; None means the head, `ROOT` none.
             system_prompt: the conversation's from now on.
             numbers: what is known of the answer beforehand.
+            recipe: how it is asked for. The answer begins with the text that it gives.
 
         Returns:
-            The question and the empty answer, whose state is "writing".
+            The question and the answer, whose state is "writing".
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such answer in it.
@@ -159,7 +162,7 @@ class Store:
             else:
                 rows.require(connection, owner, found.id, parent_id, "assistant")
             question = rows.append(connection, found.id, parent_id, "user", rows.storable(text))
-            answer = rows.append(connection, found.id, question.id, "assistant", "", numbers)
+            answer = rows.begin_answer(connection, found.id, question.id, numbers, recipe)
             title = found.title if found.head_id else title_of(question.content)
             rows.show(connection, owner, found.id, answer, title, rows.storable(system_prompt))
         return question, answer
@@ -171,6 +174,7 @@ class Store:
         question_id: str,
         system_prompt: str | None = None,
         numbers: Numbers = rows.NOTHING_KNOWN,
+        recipe: Recipe | None = None,
     ) -> Message:
         """Another answer to a question, to be written; it becomes the head.
 
@@ -180,6 +184,7 @@ class Store:
             question_id: the user's message.
             system_prompt: the conversation's from now on; None keeps the present one.
             numbers: what is known of the answer beforehand.
+            recipe: how it is asked for. The answer begins with the text that it gives.
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such question in it.
@@ -187,7 +192,7 @@ class Store:
         with self._transaction(self._writing) as connection:
             found = rows.find(connection, owner, conversation_id)
             rows.require(connection, owner, found.id, question_id, "user")
-            answer = rows.append(connection, found.id, question_id, "assistant", "", numbers)
+            answer = rows.begin_answer(connection, found.id, question_id, numbers, recipe)
             prompt = found.system_prompt if system_prompt is None else rows.storable(system_prompt)
             rows.show(connection, owner, found.id, answer, found.title, prompt)
         return answer

@@ -321,7 +321,12 @@ class ChatService:
                 made = self._store.create(owner, title_of(text), options.system_prompt)
                 conversation_id = made.id
             question, answer = self._store.add_question(
-                owner, conversation_id, text, None, options.system_prompt
+                owner,
+                conversation_id,
+                text,
+                None,
+                options.system_prompt,
+                recipe=options.recipe,
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
@@ -345,7 +350,11 @@ class ChatService:
                 )
             question_id = questions[-1].id
             answer = self._store.add_answer(
-                owner, conversation_id, question_id, options.system_prompt
+                owner,
+                conversation_id,
+                question_id,
+                options.system_prompt,
+                recipe=options.recipe,
             )
             return begin(Job(owner, question_id, options, sent_at), conversation_id, answer)
 

@@ -16,6 +16,7 @@ from typing import Final
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers, prompt_messages
+from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
@@ -36,6 +37,11 @@ class ReplyOptions:
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the answer remembers of them."""
+        return Recipe(self.system_prompt, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,7 @@ class Replies:
         reply.enter(
             "queued",  # until the engine says that it has started
             model=facts.spec.label,
+            model_id=facts.spec.id,
             precision=facts.precision,
             prompt_tokens=fitted.prompt_tokens,
             dropped_messages=fitted.dropped,

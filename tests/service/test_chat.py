@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
+from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
 from chat_ui.engine.protocol import Cancel, Delta, Finished, Request, Sink, Started
 from chat_ui.errors import (
@@ -185,6 +187,20 @@ def test_regenerate_writes_beside_the_old_answer(service: ChatService) -> None:
     assert len(conversation.messages) == 3
     assert conversation.path()[-1].id == second.message_id != first.message_id
     assert texts(service, first.conversation_id) == ["Hello", "You said: Hello"]
+
+
+def test_an_answer_remembers_how_it_was_asked_for(service: ChatService) -> None:
+    config = GenerationConfig(temperature=0.3, stop=("END",))
+    first = ended(service.reply(ANNA, None, "Hello", ReplyOptions("Be brief.", config)))
+    ended(service.regenerate(ANNA, first.conversation_id, ReplyOptions("Be long.", config)))
+    question, *answers = service.conversation(ANNA, first.conversation_id).messages
+    assert question.recipe is None
+    for answer, prompt in zip(answers, ("Be brief.", "Be long."), strict=True):
+        # The seed is the one that was drawn, so that the answer can be had again.
+        assert answer.numbers.seed is not None
+        drawn = replace(config, seed=answer.numbers.seed)
+        assert answer.recipe == Recipe(prompt, drawn)
+        assert answer.numbers.model_id == "pocket-guide"
 
 
 def test_nothing_to_regenerate_is_a_sentence(service: ChatService) -> None:
