@@ -118,8 +118,10 @@ class FakeEngine:
         return self._closed.is_set()
 
     def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
-        """The UTF-8 bytes of the messages, each ended by a record separator."""
+        """The UTF-8 bytes of the messages, each ended by a record separator, a begun answer not."""
         text = "".join(f"{message.role}:{message.content}{_TURN_END}" for message in messages)
+        if messages and messages[-1].role == "assistant":
+            text = text.removesuffix(_TURN_END)
         return list(text.encode("utf-8", "replace"))
 
     def start(self, request: Request, sink: Sink) -> Cancel:

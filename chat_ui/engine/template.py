@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine.begun_answer import BegunAnswers
 from chat_ui.errors import BadCheckpointError, EngineError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -54,13 +55,20 @@ class ChatTemplate:
         self.folds_system_prompt = _SYSTEM_PROBE not in with_system
         self.end_of_turn_id = self._end_of_turn_id(rendering)
         self._mark_control_tokens(rendering + with_system)
+        self._begun = BegunAnswers(tokenizer)
 
     def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
         """Token ids of the messages, ready for the answer to begin.
 
+        Where the last message is the assistant's, they end inside of it, for the model to go on.
+
         Raises:
             EngineError: the template does not take these messages.
         """
+        begun = ""
+        if messages and messages[-1].role == "assistant":
+            *messages, last = messages
+            begun = last.content
         if self.folds_system_prompt:
             messages = _folded(messages)
         try:
@@ -70,6 +78,7 @@ class ChatTemplate:
                 return_dict=False,
                 sanitize_control_tokens=True,
             )
+            return self._begun.append(ids, begun) if begun else [int(token) for token in ids]
         except Exception as error:
             # A template is a program of the model's author: it may raise anything.
             logger.warning("A chat template failed.", exc_info=error)
@@ -77,7 +86,6 @@ class ChatTemplate:
                 "The model's chat template does not take this conversation.",
                 "Start a new chat, or try it without a system prompt.",
             ) from error
-        return [int(token) for token in ids]
 
     def _render(self, messages: Sequence[PromptMessage]) -> str:
         return str(
