@@ -415,8 +415,14 @@ class ChatService:
             raise InvalidRequestError(
                 f"The system prompt is longer than {limit:,} characters.", "Shorten it."
             )
+        begins_with = options.begins_with
+        if not isinstance(begins_with, str) or len(begins_with) > limit:
+            raise InvalidRequestError(
+                f"The beginning of the answer is longer than {limit:,} characters.", "Shorten it."
+            )
         seed = options.config.seed
         return ReplyOptions(
             options.system_prompt.encode("utf-8", "replace").decode(),
             replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
+            begins_with.encode("utf-8", "replace").decode() if begins_with.strip() else "",
         )

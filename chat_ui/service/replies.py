@@ -15,7 +15,7 @@ from typing import Final
 
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
-from chat_ui.chat.messages import Message, Numbers, prompt_messages
+from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
 from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
@@ -33,15 +33,22 @@ STOP_DEADLINE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """What the page's panels say of the next answer."""
+    """What the page's panels say of the next answer.
+
+    Attributes:
+        system_prompt: the conversation's from now on.
+        config: how it is sampled.
+        begins_with: the text that it is made to begin with.
+    """
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
+    begins_with: str = ""
 
     @property
     def recipe(self) -> Recipe:
         """What the answer remembers of them."""
-        return Recipe(self.system_prompt, self.config)
+        return Recipe(self.system_prompt, self.config, self.begins_with)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ class Replies:
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
             numbers = Numbers(seed=job.options.config.seed)
-            reply = Reply(conversation_id, answer.id, numbers, job.sent_at)
+            reply = Reply(conversation_id, answer.id, numbers, job.sent_at, job.options.begins_with)
             thread = threading.Thread(
                 target=self._run, args=(reply, job), name="reply", daemon=True
             )
@@ -203,11 +210,14 @@ class Replies:
             self._answered(facts, reply.snapshot().numbers)
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
-        facts, config = engine.facts, job.options.config
+        facts, config, given = engine.facts, job.options.config, job.options.begins_with
         conversation = self._store.conversation(job.owner, reply.conversation_id)
+        turns = prompt_messages(conversation.path(job.question_id))
+        if given:
+            turns.append(PromptMessage("assistant", given))
         fitted = fit(
             job.options.system_prompt,
-            prompt_messages(conversation.path(job.question_id)),
+            turns,
             count=lambda messages: len(engine.encode(messages)),
             window_tokens=facts.window_tokens,
             # A long answer must not push the whole conversation out of a small window.
@@ -226,6 +236,7 @@ class Replies:
             engine.encode(fitted.messages),
             replace(config, max_new_tokens=min(config.max_new_tokens, room)),
             job.owner,
+            is_begun=bool(given),
         )
         reply.began(engine.start(request, reply.take))
         self._watch(reply)
