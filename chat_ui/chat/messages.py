@@ -109,6 +109,7 @@ class ConversationSummary:
         updated_at: when a message was last added.
         is_pinned: it stands above the others.
         found: of a search, the text around what was found in a message; "" where the title has it.
+        head_id: the leaf that is shown.
     """
 
     id: str
@@ -116,6 +117,7 @@ class ConversationSummary:
     updated_at: datetime
     is_pinned: bool = False
     found: str = ""
+    head_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,24 @@ class Conversation:
             path.append(message)
             leaf = message.parent_id
         return tuple(reversed(path))
+
+    def siblings(self, path: Sequence[Message]) -> list[tuple[Message, ...]]:
+        """The versions of each message of a path: those with its parent and role, itself included.
+
+        Args:
+            path: some of this conversation's messages.
+
+        Returns:
+            For each of the path, its versions in order of creation, found in one pass over the
+            conversation.
+        """
+        places = {(m.parent_id, m.role): index for index, m in enumerate(path)}
+        versions: list[list[Message]] = [[] for _ in path]
+        for message in self.messages:
+            place = places.get((message.parent_id, message.role))
+            if place is not None:
+                versions[place].append(message)
+        return [tuple(of_one) for of_one in versions]
 
 
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:

@@ -35,6 +35,7 @@ from chat_ui.history.database import (
 )
 from chat_ui.history.measurements import Measurements
 from chat_ui.history.tables import conversations, messages
+from chat_ui.history.versions import Versions
 
 ROOT: Final = "root"
 """As a question's parent: none, for another beginning of the conversation beside its first."""
@@ -46,6 +47,7 @@ class Store:
     Attributes:
         notice: a sentence for people when the history was damaged and a new one begun, else "".
         list: the owners' lists of conversations: finding, naming, pinning and deleting them.
+        versions: the versions of messages, and which are shown.
         measurements: how fast models ran on this machine, which is no owner's.
 
     Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
@@ -58,6 +60,7 @@ class Store:
         self._writing = writing
         read, write = partial(self._transaction, reading), partial(self._transaction, writing)
         self.list = ConversationList(read, write)
+        self.versions = Versions(write)
         self.measurements = Measurements(read, write)
 
     @classmethod
