@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from chat_ui.chat.reasoning import without_thoughts
+from chat_ui.chat.recipe import Recipe
 
 Role = Literal["system", "user", "assistant"]
 
@@ -54,6 +55,7 @@ class Numbers:
         accepted_tokens: those of them that the model chose, too.
         assisted_speedup: how many times as fast assisted generation was over the last answers.
         thought_s: seconds from the first token to the end of the thought, or so far; None without.
+        model_id: the model's id, as the picker takes it.
     """
 
     model: str | None = None
@@ -69,11 +71,25 @@ class Numbers:
     accepted_tokens: int = 0
     assisted_speedup: float | None = None
     thought_s: float | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation; `parent_id` is None for the first."""
+    """One message of a conversation.
+
+    Attributes:
+        id: the message's.
+        parent_id: of the message it follows; None for the first.
+        role: who says it.
+        content: its text.
+        created_at: when it was added.
+        state: how it ended, or that it hasn't.
+        error: what a person is told of what went wrong.
+        numbers: of an answer, how it came about.
+        recipe: of an answer, how it was asked for; None where that is not known, and where no model
+            wrote it.
+    """
 
     id: str
     parent_id: str | None
@@ -83,6 +99,7 @@ class Message:
     state: MessageState = "complete"
     error: str | None = None
     numbers: Numbers = field(default_factory=Numbers)
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class ConversationSummary:
         updated_at: when a message was last added.
         is_pinned: it stands above the others.
         found: of a search, the text around what was found in a message; "" where the title has it.
+        head_id: the leaf that is shown.
     """
 
     id: str
@@ -102,6 +120,7 @@ class ConversationSummary:
     updated_at: datetime
     is_pinned: bool = False
     found: str = ""
+    head_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +149,24 @@ class Conversation:
             path.append(message)
             leaf = message.parent_id
         return tuple(reversed(path))
+
+    def siblings(self, path: Sequence[Message]) -> list[tuple[Message, ...]]:
+        """The versions of each message of a path: those with its parent and role, itself included.
+
+        Args:
+            path: some of this conversation's messages.
+
+        Returns:
+            For each of the path, its versions in order of creation, found in one pass over the
+            conversation.
+        """
+        places = {(m.parent_id, m.role): index for index, m in enumerate(path)}
+        versions: list[list[Message]] = [[] for _ in path]
+        for message in self.messages:
+            place = places.get((message.parent_id, message.role))
+            if place is not None:
+                versions[place].append(message)
+        return [tuple(of_one) for of_one in versions]
 
 
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:

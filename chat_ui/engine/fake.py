@@ -126,11 +126,13 @@ class FakeEngine:
         return self._closed.is_set()
 
     def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
-        """The UTF-8 bytes of the messages, each ended by a record separator.
+        """The UTF-8 bytes of the messages, each ended by a record separator, a begun answer not.
 
         Where thinking is switched, a line at the beginning says how.
         """
         text = "".join(f"{message.role}:{message.content}{_TURN_END}" for message in messages)
+        if messages and messages[-1].role == "assistant":
+            text = text.removesuffix(_TURN_END)
         if thinking is not None and self.facts.thinking.has_switch:
             text = f"thinking:{'on' if thinking else 'off'}{_TURN_END}{text}"
         return list(text.encode("utf-8", "replace"))

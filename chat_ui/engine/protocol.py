@@ -10,7 +10,8 @@ The contract, which `tests/contract` checks for every engine:
    prompt, then the Deltas, and exactly one `Finished` or `Failed` at the end, whatever happens: an
    exception in the model, a cancel, an unload. It must not block.
 3. The texts of the Deltas, joined, are the decoded answer: no special tokens, no half characters,
-   nothing from a stop string on. Tokens that mark thoughts are text, special or not.
+   nothing from a stop string on. Tokens that mark thoughts are text, special or not. They and the
+   beginning that `encode` was given are one text.
 4. What `start` returns cancels that request alone, within a token; from any thread, any number of
    times.
 5. After a failure the next request works.
@@ -90,11 +91,14 @@ class Request:
         prompt_ids: the rendered prompt's token ids, at least one.
         config: how to sample; `config.seed` is a number: the service sees to it.
         owner: whose; where requests wait, owners take turns. Only compared, never shown.
+        is_begun: the prompt ends inside the answer, whose texts go on from there: what a token
+            reads as may depend on the one before.
     """
 
     prompt_ids: Sequence[int]
     config: GenerationConfig
     owner: str = ""
+    is_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,9 @@ class Engine(Protocol):
 
     def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """Token ids of the messages in the model's chat template, up to where the answer begins.
+
+        Where the last message is the assistant's, it is an answer's beginning: they end with it,
+        exactly as it is, for the model to go on.
 
         Runs on the caller's thread and never calls torch.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine import thinking as thoughts
+from chat_ui.engine.begun_answer import BegunAnswers
 from chat_ui.errors import BadCheckpointError, EngineError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -60,13 +61,20 @@ class ChatTemplate:
         self.thought_marks = thoughts.mark_tokens(tokenizer)
         self.end_of_turn_id = self._end_of_turn_id(rendering)
         self._mark_control_tokens(rendering + with_system)
+        self._begun = BegunAnswers(tokenizer)
 
     def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """Token ids of the messages, ready for the answer to begin.
 
+        Where the last message is the assistant's, they end inside of it, for the model to go on.
+
         Raises:
             EngineError: the template does not take these messages.
         """
+        begun = ""
+        if messages and messages[-1].role == "assistant":
+            *messages, last = messages
+            begun = last.content
         if self.folds_system_prompt:
             messages = _folded(messages)
         try:
@@ -77,6 +85,7 @@ class ChatTemplate:
                 sanitize_control_tokens=True,
                 **thoughts.switched(thinking if self.thinking.has_switch else None),
             )
+            return self._begun.append(ids, begun) if begun else [int(token) for token in ids]
         except Exception as error:
             # A template is a program of the model's author: it may raise anything.
             logger.warning("A chat template failed.", exc_info=error)
@@ -84,7 +93,6 @@ class ChatTemplate:
                 "The model's chat template does not take this conversation.",
                 "Start a new chat, or try it without a system prompt.",
             ) from error
-        return [int(token) for token in ids]
 
     def _render(self, messages: Sequence[PromptMessage]) -> str:
         return str(

@@ -368,7 +368,12 @@ class ChatService:
                 made = self._store.create(owner, title_of(text), options.system_prompt)
                 conversation_id = made.id
             question, answer = self._store.add_question(
-                owner, conversation_id, text, None, options.system_prompt
+                owner,
+                conversation_id,
+                text,
+                None,
+                options.system_prompt,
+                recipe=options.recipe,
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
@@ -392,7 +397,11 @@ class ChatService:
                 )
             question_id = questions[-1].id
             answer = self._store.add_answer(
-                owner, conversation_id, question_id, options.system_prompt
+                owner,
+                conversation_id,
+                question_id,
+                options.system_prompt,
+                recipe=options.recipe,
             )
             return begin(Job(owner, question_id, options, sent_at), conversation_id, answer)
 
@@ -453,6 +462,11 @@ class ChatService:
             raise InvalidRequestError(
                 f"The system prompt is longer than {limit:,} characters.", "Shorten it."
             )
+        begins_with = options.begins_with
+        if not isinstance(begins_with, str) or len(begins_with) > limit:
+            raise InvalidRequestError(
+                f"The beginning of the answer is longer than {limit:,} characters.", "Shorten it."
+            )
         seed = options.config.seed
         return replace(
             options,
@@ -460,4 +474,7 @@ class ChatService:
             config=replace(
                 options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed
             ),
+            begins_with=begins_with.encode("utf-8", "replace").decode()
+            if begins_with.strip()
+            else "",
         )

@@ -15,7 +15,8 @@ from typing import Final
 
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
-from chat_ui.chat.messages import Message, Numbers, prompt_messages
+from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
+from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, as_shown
 from chat_ui.history.store import Store
@@ -36,15 +37,22 @@ class ReplyOptions:
     """What the page's panels say of the next answer.
 
     Attributes:
-        system_prompt: the system prompt; may be empty.
-        config: how to sample.
+        system_prompt: the conversation's from now on.
+        config: how it is sampled.
+        begins_with: the text that it is made to begin with.
         thinking: whether to think first, where the model's template has a switch; None leaves it to
             the template.
     """
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
+    begins_with: str = ""
     thinking: bool | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the answer remembers of them."""
+        return Recipe(self.system_prompt, self.config, self.begins_with)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,7 @@ class Replies:
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
             numbers = Numbers(seed=job.options.config.seed)
-            reply = Reply(conversation_id, answer.id, numbers, job.sent_at)
+            reply = Reply(conversation_id, answer.id, numbers, job.sent_at, job.options.begins_with)
             thread = threading.Thread(
                 target=self._run, args=(reply, job), name="reply", daemon=True
             )
@@ -207,10 +215,14 @@ class Replies:
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
         facts, config, thinking = engine.facts, job.options.config, job.options.thinking
+        given = job.options.begins_with
         conversation = self._store.conversation(job.owner, reply.conversation_id)
+        turns = prompt_messages(conversation.path(job.question_id))
+        if given:
+            turns.append(PromptMessage("assistant", given))
         fitted = fit(
             job.options.system_prompt,
-            prompt_messages(conversation.path(job.question_id)),
+            turns,
             count=lambda messages: len(engine.encode(messages, thinking)),
             window_tokens=facts.window_tokens,
             reserve_tokens=reserve_tokens(config, facts),
@@ -219,6 +231,7 @@ class Replies:
         reply.enter(
             "queued",  # until the engine says that it has started
             model=facts.spec.label,
+            model_id=facts.spec.id,
             precision=facts.precision,
             prompt_tokens=fitted.prompt_tokens,
             dropped_messages=fitted.dropped,
@@ -227,6 +240,7 @@ class Replies:
             engine.encode(fitted.messages, thinking),
             replace(config, max_new_tokens=min(config.max_new_tokens, room)),
             job.owner,
+            is_begun=bool(given),
         )
         reply.opens_with(facts.thinking.opening_with(thinking))
         reply.began(engine.start(request, reply.take))

@@ -39,7 +39,7 @@ class ReplySnapshot:
     Attributes:
         revision: grows with every change.
         phase: what it is doing.
-        text: what was written so far.
+        text: what was written so far, what it was given to begin with included.
         state: the message's state; "writing" until `phase` is "done".
         error: what went wrong, as a person reads it, or None.
         numbers: what is known so far.
@@ -61,6 +61,7 @@ class Reply:
         message_id: the answer's message.
         numbers: what is known at the start.
         sent_at: when it was asked for, monotonic clock in seconds.
+        begins_with: the text that was given to it; the numbers count what comes after.
 
     Attributes:
         ended: set when it will not grow any more.
@@ -68,7 +69,12 @@ class Reply:
     """
 
     def __init__(
-        self, conversation_id: str, message_id: str, numbers: Numbers, sent_at: float
+        self,
+        conversation_id: str,
+        message_id: str,
+        numbers: Numbers,
+        sent_at: float,
+        begins_with: str = "",
     ) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
@@ -85,7 +91,7 @@ class Reply:
         self._end_state: MessageState | None = None
         self._followers = 0
         self._left_at = time.monotonic()
-        self._now = ReplySnapshot(0, "queued", "", "writing", None, numbers)
+        self._now = ReplySnapshot(0, "queued", begins_with, "writing", None, numbers)
 
     @property
     def revision(self) -> int:

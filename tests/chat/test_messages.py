@@ -132,3 +132,26 @@ def test_title_is_one_short_line_that_begins_the_text(text):
     assert 0 < len(title) <= TITLE_CHARS
     assert len(title.splitlines()) == 1
     assert title == "New chat" or " ".join(text.split()).startswith(title.removesuffix("…"))
+
+
+def test_siblings_have_the_same_parent_and_role_in_order_of_creation():
+    def message(id_, parent_id, role="assistant"):
+        return Message(id_, parent_id, role, "", NOW)
+
+    messages = (
+        message("q1", None, "user"),
+        message("a1", "q1"),
+        message("a2", "q1"),
+        message("q2", None, "user"),
+        message("q3", "a2", "user"),
+        message("note", "a2", "system"),
+        message("a3", "q1"),
+        message("a4", "q3"),
+    )
+    conversation = Conversation("c", "", "", NOW, NOW, "a4", messages)
+    found = conversation.siblings(conversation.path())
+    assert [[m.id for m in versions] for versions in found] == [
+        ["q1", "q2"], ["a1", "a2", "a3"], ["q3"], ["a4"],
+    ]  # fmt: skip
+    assert conversation.siblings(()) == []
+    assert conversation.siblings(messages[1:2]) == [(messages[1], messages[2], messages[6])]

@@ -109,7 +109,10 @@ class FakeService:
 
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
-        return [ConversationSummary(c.id, c.title, c.updated_at) for c in self.kept.values()]
+        return [
+            ConversationSummary(c.id, c.title, c.updated_at, head_id=c.head_id)
+            for c in self.kept.values()
+        ]
 
     def conversation(self, owner: str, conversation_id: str) -> Conversation:
         self._note("conversation", owner, conversation_id)
