@@ -18,7 +18,7 @@ from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
 from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
-from chat_ui.errors import BusyError, ChatUIError, as_shown
+from chat_ui.errors import BusyError, ChatUIError, NotFoundError, as_shown
 from chat_ui.history.store import Store
 from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
@@ -108,7 +108,8 @@ class Replies:
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
         """The reply that is being written in this owner's conversation, if any."""
-        return self._running.get((owner, conversation_id))
+        is_id = isinstance(conversation_id, str)  # what a page sends may be anything
+        return self._running.get((owner, conversation_id)) if is_id else None
 
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
@@ -131,9 +132,12 @@ class Replies:
                 is yet to be made, whose id `begin` gets.
 
         Raises:
+            NotFoundError: that is no id.
             BusyError: an answer is being written there already, or too many are: of this owner's,
                 or in all.
         """
+        if not isinstance(conversation_id, str | None):
+            raise NotFoundError  # what a page sends may be anything
         key = (owner, conversation_id or secrets.token_hex(16))
         before = self._running.get(key)
         if before is not None and before.ended.is_set():

@@ -22,7 +22,7 @@ from chat_ui.errors import (
     StartupError,
 )
 from chat_ui.history.store import Store
-from chat_ui.service import ChatService, ReplyOptions, chat
+from chat_ui.service import ChatService, ReplyOptions, purge
 from tests.service.conftest import ended, wait_until
 
 ANNA, BEN = "a" * 64, "b" * 64
@@ -64,7 +64,7 @@ def test_many_deletions_begin_one_thread_and_are_all_purged(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [ended(service.reply(ANNA, None, text, OPTIONS)).conversation_id for text in "abc"]
-    monkeypatch.setattr(chat, "UNDO_S", 0.3)
+    monkeypatch.setattr(purge, "UNDO_S", 0.3)
     before = threading.active_count()
     for one in made:
         service.delete_conversation(ANNA, one)

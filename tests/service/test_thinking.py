@@ -139,3 +139,13 @@ def test_the_switch_reaches_the_template(
     assert service.model.has_thinking_switch
     assert bytes(loader.engines[0].prompts[-1]).decode() == f"{line}user:Well?\x1e"
     assert reply.snapshot().text.startswith(f"{opening}Let me see.")
+
+
+def test_an_answer_that_goes_on_has_its_thought_once(thinker: Callable[..., ChatService]) -> None:
+    service = thinker(ThinkingFacts(opening="<think>\n"))
+    first = ended(service.reply(ANNA, None, "Well?", ReplyOptions()))
+    went_on = ended(
+        service.continue_answer(ANNA, first.conversation_id, first.message_id, ReplyOptions())
+    )
+    assert split(went_on.snapshot().text).thought == "Let me see."
+    assert went_on.snapshot().text.count("<think>") == 1
