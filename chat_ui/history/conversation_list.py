@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from chat_ui.chat.exchange import with_new_ids
 from chat_ui.chat.messages import Conversation, ConversationSummary, around
@@ -120,10 +120,14 @@ class ConversationList:
         new = [with_new_ids(one, lambda: secrets.token_hex(16)) for one in found]
         # Of two of the same time, the first is the newer one, as lists have them.
         oldest_first = sorted(reversed(new), key=lambda one: one.updated_at)
+        # Before the transaction: all other writers wait for it.
+        wholes = [rows.whole(one) for one in oldest_first]
         with self._writing() as connection:
-            recency = rows.next_recency(connection, owner)
-            for number, one in enumerate(oldest_first):
-                rows.insert_all(connection, owner, recency + number, one)
+            for recency, (own, written) in enumerate(wholes, rows.next_recency(connection, owner)):
+                place = {"owner": owner, "recency": recency}
+                connection.execute(insert(conversations).values(own | place))
+                if written:
+                    connection.execute(insert(messages), written)
         return [one.id for one in new]
 
     def rename(self, owner: str, conversation_id: str, title: str) -> None:

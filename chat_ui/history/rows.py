@@ -144,41 +144,33 @@ def show(
     )
 
 
-def insert_all(
-    connection: Connection, owner: str, recency: int, conversation: Conversation
-) -> None:
-    """Store a whole conversation as it is, its ids and times too; parents come before children.
+def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A conversation as it is in rows, ids and times too: its own, and its messages'.
 
-    An answer that is being written is interrupted in its copy: nobody goes on with that one.
+    An answer that is being written is interrupted there: nobody goes on with that one.
+
+    Args:
+        conversation: its parents come before children.
     """
-    connection.execute(
-        insert(conversations).values(
-            id=conversation.id,
-            owner=owner,
-            recency=recency,
-            title=storable(conversation.title),
-            system_prompt=storable(conversation.system_prompt),
-            head_id=conversation.head_id,
-            created_at=conversation.created_at,
-            updated_at=conversation.updated_at,
-        )
-    )
-    if not conversation.messages:
-        return
-    connection.execute(
-        insert(messages),
-        [
-            asdict(message)
-            | {
-                "conversation_id": conversation.id,
-                "content": storable(message.content),
-                "error": None if message.error is None else storable(message.error),
-                "state": "interrupted" if message.state == "writing" else message.state,
-                "recipe": message.recipe and asdict(message.recipe.with_texts(storable)),
-            }
-            for message in conversation.messages
-        ],
-    )
+    own = {
+        "id": conversation.id,
+        "title": storable(conversation.title),
+        "system_prompt": storable(conversation.system_prompt),
+        "head_id": conversation.head_id,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+    }
+    return own, [
+        asdict(message)
+        | {
+            "conversation_id": conversation.id,
+            "content": storable(message.content),
+            "error": None if message.error is None else storable(message.error),
+            "state": "interrupted" if message.state == "writing" else message.state,
+            "recipe": message.recipe and asdict(message.recipe.with_texts(storable)),
+        }
+        for message in conversation.messages
+    ]
 
 
 def message_of(row: Row[Any]) -> Message:

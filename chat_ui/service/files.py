@@ -18,6 +18,8 @@ from chat_ui.models.spec import BUILT_IN_ID, find
 
 # A few years of somebody's ChatGPT; reading it takes a second, and a few times as much memory.
 MAX_FILE_CHARS: Final = 100_000_000
+# They are stored in one transaction, and answers that grow meanwhile wait for it: 30 µs for each.
+MAX_FILE_MESSAGES: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,14 @@ def read(text: object) -> exchange.Imported:
         raise InvalidRequestError(
             f"This file is larger than {MAX_FILE_CHARS:,} characters.", "Import it in parts."
         )
-    return exchange.read(text)
+    found = exchange.read(text)
+    count = sum(len(one.messages) for one in found.conversations)
+    if count > MAX_FILE_MESSAGES:
+        raise InvalidRequestError(
+            f"This file holds {count:,} messages; {MAX_FILE_MESSAGES:,} is the limit.",
+            "Import it in parts.",
+        )
+    return found
 
 
 def branch(conversation: Conversation, message_id: str) -> Conversation:

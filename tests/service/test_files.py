@@ -149,6 +149,11 @@ def test_a_file_may_be_too_large(service: ChatService, monkeypatch: pytest.Monke
     with pytest.raises(InvalidRequestError, match="larger than"):
         service.add_conversations(ANNA, text)
     monkeypatch.setattr(files, "MAX_FILE_CHARS", len(text))
+    monkeypatch.setattr(files, "MAX_FILE_MESSAGES", 1)
+    with pytest.raises(InvalidRequestError, match="2 messages; 1 is the limit"):
+        service.add_conversations(ANNA, text)
+    assert service.conversations(ANNA) == []
+    monkeypatch.setattr(files, "MAX_FILE_MESSAGES", 2)
     assert service.add_conversations(ANNA, text).left_out == 0
 
 
