@@ -37,11 +37,12 @@ def fit(
     """Drop the oldest turns until prompt and answer fit the window; never the system prompt.
 
     A turn is a user message and what follows it, so that what remains starts with the user, as chat
-    templates want it. The newest turn always stays.
+    templates want it. The newest turn always stays, with the answer that it was begun with.
 
     Args:
         system_prompt: empty or blank means no system message.
-        turns: user and assistant messages, oldest first; the last is the user's new one.
+        turns: user and assistant messages, oldest first; the last is the user's new one, or the
+            beginning of the answer to it.
         count: tokens of the rendered prompt; never less for more messages.
         window_tokens: the model's context window.
         reserve_tokens: kept free for the answer.
@@ -66,9 +67,11 @@ def fit(
     # and tokenizing a long one takes milliseconds each time.
     start = 0 if fits(0) else starts[min(bisect_left(starts, True, key=fits), len(starts) - 1)]
     if not fits(start):
+        is_begun = turns[-1].role == "assistant"
+        shown = "your message and the answer so far" if is_begun else "and your message"
         raise PromptTooLongError(
-            f"The system prompt and your message take {tokens[start]:,} tokens; this model has "
-            f"room for {max(room, 0):,} beside its answer.",
+            f"The system prompt{',' if is_begun else ''} {shown} take {tokens[start]:,} tokens; "
+            f"this model has room for {max(room, 0):,} beside its answer.",
             "Shorten the message or the system prompt, or lower Max new tokens.",
         )
     return Fitted(prompt(start), start, tokens[start])

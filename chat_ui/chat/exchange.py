@@ -25,6 +25,7 @@ from chat_ui.chat.imports import (
     encodable,
 )
 from chat_ui.chat.messages import Conversation, Message, MessageState, Numbers, Role
+from chat_ui.chat.recipe import Recipe, recipe_of
 from chat_ui.errors import InvalidRequestError
 
 FORMAT: Final = "chat_ui"
@@ -231,11 +232,21 @@ def _message(item: object, now: datetime, begun_at: datetime) -> Message:
         state="interrupted" if state == "writing" else state,
         error=None if error is None else checked_text(error),
         numbers=_numbers(item.get("numbers")),
+        recipe=_recipe(item.get("recipe")),
     )
 
 
 def _one_of(known: tuple[Any, ...], value: object) -> Any:
     return next((one for one in known if one == value), None)
+
+
+def _recipe(item: object) -> Recipe | None:
+    """The recipe if all of it is what it should be: half of one would be another answer's."""
+    found = recipe_of(item)
+    try:
+        return found and found.with_texts(checked_text)
+    except InvalidRequestError:
+        return None
 
 
 def _numbers(item: object) -> Numbers:

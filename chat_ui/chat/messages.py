@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from chat_ui.chat.reasoning import without_thoughts
+from chat_ui.chat.recipe import Recipe
+
 Role = Literal["system", "user", "assistant"]
 
 MessageState = Literal[
@@ -51,6 +54,8 @@ class Numbers:
         drafted_tokens: tokens that assisted generation proposed.
         accepted_tokens: those of them that the model chose, too.
         assisted_speedup: how many times as fast assisted generation was over the last answers.
+        thought_s: seconds from the first token to the end of the thought, or so far; None without.
+        model_id: the model's id, as the picker takes it.
     """
 
     model: str | None = None
@@ -65,11 +70,26 @@ class Numbers:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     assisted_speedup: float | None = None
+    thought_s: float | None = None
+    model_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation; `parent_id` is None for the first."""
+    """One message of a conversation.
+
+    Attributes:
+        id: the message's.
+        parent_id: of the message it follows; None for the first.
+        role: who says it.
+        content: its text.
+        created_at: when it was added.
+        state: how it ended, or that it hasn't.
+        error: what a person is told of what went wrong.
+        numbers: of an answer, how it came about.
+        recipe: of an answer, how it was asked for; None where that is not known, and where no model
+            wrote it.
+    """
 
     id: str
     parent_id: str | None
@@ -79,6 +99,7 @@ class Message:
     state: MessageState = "complete"
     error: str | None = None
     numbers: Numbers = field(default_factory=Numbers)
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +112,7 @@ class ConversationSummary:
         updated_at: when a message was last added.
         is_pinned: it stands above the others.
         found: of a search, the text around what was found in a message; "" where the title has it.
+        head_id: the leaf that is shown.
     """
 
     id: str
@@ -98,6 +120,7 @@ class ConversationSummary:
     updated_at: datetime
     is_pinned: bool = False
     found: str = ""
+    head_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +150,50 @@ class Conversation:
             leaf = message.parent_id
         return tuple(reversed(path))
 
+    def siblings(self, path: Sequence[Message]) -> list[tuple[Message, ...]]:
+        """The versions of each message of a path: those with its parent and role, itself included.
+
+        Args:
+            path: some of this conversation's messages.
+
+        Returns:
+            For each of the path, its versions in order of creation, found in one pass over the
+            conversation.
+        """
+        places = {(m.parent_id, m.role): index for index, m in enumerate(path)}
+        versions: list[list[Message]] = [[] for _ in path]
+        for message in self.messages:
+            place = places.get((message.parent_id, message.role))
+            if place is not None:
+                versions[place].append(message)
+        return [tuple(of_one) for of_one in versions]
+
 
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:
     """What the model is shown of a path: all but the empty answers, which failed before a word.
 
-    A user message that nobody answered stays with the next one, because chat templates want roles
-    to alternate: the two are joined by a blank line.
+    It is not shown the thoughts before an answer. A user message that nobody answered stays with
+    the next one, because chat templates want roles to alternate: the two are joined by a blank
+    line.
     """
-    shown: list[PromptMessage] = []
+    return [shown for _, shown in shown_from(path)]
+
+
+def shown_from(path: Sequence[Message]) -> list[tuple[str, PromptMessage]]:
+    """The same, each with the id of the message that it begins with."""
+    shown: list[tuple[str, PromptMessage]] = []
     for message in path:
-        if not message.content:
+        content = message.content
+        if message.role == "assistant":
+            content = without_thoughts(content)
+        if not content:
             continue
-        if shown and shown[-1].role == message.role:
-            joined = f"{shown[-1].content}\n\n{message.content}"
-            shown[-1] = PromptMessage(message.role, joined)
+        if shown and shown[-1][1].role == message.role:
+            first, before = shown[-1]
+            joined = f"{before.content}\n\n{content}"
+            shown[-1] = first, PromptMessage(message.role, joined)
         else:
-            shown.append(PromptMessage(message.role, message.content))
+            shown.append((message.id, PromptMessage(message.role, content)))
     return shown
 
 

@@ -4,43 +4,44 @@ The script is data turned into code, so every text of it is a literal, and nothi
 Source: transformers 5.23, `TextGenerationPipeline` and `BitsAndBytesConfig`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
 
-_4BIT: Final = 'load_in_4bit=True, bnb_4bit_compute_dtype="bfloat16"'
-# As models/quantization.py has them, which this layer can't import.
-_BITSANDBYTES: Final = {
-    "8bit": "load_in_8bit=True",
-    "4bit": f'{_4BIT}, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True',
-    "4bit-nf4": f'{_4BIT}, bnb_4bit_quant_type="nf4"',
-    "4bit-fp4": f'{_4BIT}, bnb_4bit_quant_type="fp4"',
-    "4bit-fp4-double": f'{_4BIT}, bnb_4bit_quant_type="fp4", bnb_4bit_use_double_quant=True',
-}
 # As engine/sampler.py, which takes the likeliest token below it.
 _GREEDY_BELOW: Final = 1e-3
+_CONTINUES: Final = (
+    "# The last message is the beginning of the answer; this is what comes after it.",
+)
 
 
 def to_python(
-    model: str, precision: str, messages: Sequence[PromptMessage], config: GenerationConfig
+    model: str,
+    precision: str,
+    messages: Sequence[PromptMessage],
+    config: GenerationConfig,
+    bitsandbytes: Mapping[str, object] | None = None,
 ) -> str:
     """A script that repeats an answer with transformers.
 
     Args:
         model: its name on the Hub, or its folder.
-        precision: "full", or a name of a quantization; one that only this app has is loaded in
+        precision: "full", or a name of a quantization; one that is not bitsandbytes' is loaded in
             full, and a comment says so.
-        messages: what the model was shown, the system prompt first if there is one.
+        messages: what the model was shown, the system prompt first if there is one. Where the last
+            is the assistant's, the script goes on with it.
         config: its seed is the one that was drawn.
+        bitsandbytes: the arguments of the quantization's `BitsAndBytesConfig`; their names are
+            Python's, their values literals. None or none where it has none.
 
     Returns:
         Python that compiles whatever the texts are, and that UTF-8 can encode.
     """
     is_greedy = config.temperature < _GREEDY_BELOW
     is_seeded = config.seed is not None and not is_greedy
-    quantization = _BITSANDBYTES.get(precision)
+    quantization = ", ".join(f"{name}={value!r}" for name, value in (bitsandbytes or {}).items())
     names = [*(["BitsAndBytesConfig"] if quantization else []), "pipeline"]
     lines = [
         "# pip install transformers torch accelerate" + (" bitsandbytes" if quantization else ""),
@@ -55,12 +56,13 @@ def to_python(
         *_repeats(config, is_greedy=is_greedy),
         *([f"set_seed({config.seed!r})"] if is_seeded else []),
         *_asking(config, is_greedy=is_greedy),
+        *(_CONTINUES if messages and messages[-1].role == "assistant" else ()),
         'print(answer[0]["generated_text"])',
     ]
     return "\n".join(lines) + "\n"
 
 
-def _loading(model: str, precision: str, quantization: str | None) -> list[str]:
+def _loading(model: str, precision: str, quantization: str) -> list[str]:
     lines = [
         "pipe = pipeline(",
         '    "text-generation",',

@@ -37,7 +37,10 @@ class Answer:
         self.ended = False
         self.assistance: Assistance | None = None
         self._sink = sink
-        self._text = TextStream(loaded.tokenizer, request.config.stop)
+        before = request.prompt_ids if request.is_begun else ()
+        self._text = TextStream(
+            loaded.tokenizer, request.config.stop, before, loaded.template.thought_marks
+        )
         self._eos_token_ids = loaded.eos_token_ids
         self._precision = loaded.facts.precision
         self._tokens_left = request.config.max_new_tokens

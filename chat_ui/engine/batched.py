@@ -115,9 +115,9 @@ class BatchedEngine:
         give_back_memory()  # the probe leaves up to 300 MB to the heap
         loaded.facts = self.facts
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """See `Engine.encode`."""
-        return self._template.encode(messages)
+        return self._template.encode(messages, thinking)
 
     def start(self, request: Request, sink: Sink) -> Cancel:
         """See `Engine.start`."""

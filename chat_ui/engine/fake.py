@@ -25,6 +25,7 @@ from chat_ui.engine.protocol import (
     Sink,
     Started,
 )
+from chat_ui.engine.thinking import ThinkingFacts
 from chat_ui.errors import ChatUIError, EngineError, EngineStoppedError, ModelError
 from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision
@@ -84,6 +85,10 @@ class FakeEngine:
         answer: gives the script for the newest user message's text.
         window_tokens: the context window, in bytes of the messages.
         drafter: what it says drafts for it.
+        thinking: what its template does with thoughts.
+
+    Attributes:
+        prompts: the prompt ids of all requests, in order.
     """
 
     def __init__(
@@ -93,7 +98,9 @@ class FakeEngine:
         answer: Answer = echo,
         window_tokens: int = 100_000,
         drafter: str = "prompt lookup",
+        thinking: ThinkingFacts | None = None,
     ) -> None:
+        self.prompts: list[list[int]] = []
         self._answer = answer
         self._lock = threading.Lock()
         self._open: dict[int, tuple[threading.Event, threading.Thread]] = {}
@@ -110,6 +117,7 @@ class FakeEngine:
             weight_bytes=WEIGHT_BYTES,
             window_tokens=window_tokens,
             drafter=drafter,
+            thinking=thinking or ThinkingFacts(),
         )
 
     @property
@@ -117,15 +125,23 @@ class FakeEngine:
         """Whether it was unloaded."""
         return self._closed.is_set()
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
-        """The UTF-8 bytes of the messages, each ended by a record separator."""
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
+        """The UTF-8 bytes of the messages, each ended by a record separator, a begun answer not.
+
+        Where thinking is switched, a line at the beginning says how.
+        """
         text = "".join(f"{message.role}:{message.content}{_TURN_END}" for message in messages)
+        if messages and messages[-1].role == "assistant":
+            text = text.removesuffix(_TURN_END)
+        if thinking is not None and self.facts.thinking.has_switch:
+            text = f"thinking:{'on' if thinking else 'off'}{_TURN_END}{text}"
         return list(text.encode("utf-8", "replace"))
 
     def start(self, request: Request, sink: Sink) -> Cancel:
         """Begin to say the script's text on a thread of its own."""
         cancelled = threading.Event()
         with self._lock:
+            self.prompts.append(list(request.prompt_ids))
             number = self._next
             self._next += 1
             thread = threading.Thread(
@@ -187,6 +203,7 @@ class FakeLoader:
         engines: what came of it.
         fails: precisions and model ids whose loading fails.
         gate: loading waits for this event, and goes on telling of its progress; set from the start.
+        thinking: what the models' templates do with thoughts.
     """
 
     def __init__(self, answer: Answer = echo, window_tokens: int = 100_000) -> None:
@@ -196,6 +213,7 @@ class FakeLoader:
         self.fails: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
+        self.thinking = ThinkingFacts()
         self._answer = answer
         self._window_tokens = window_tokens
 
@@ -225,7 +243,9 @@ class FakeLoader:
         if {spec.id, precision} & self.fails:
             raise ModelError("The fake model can't be loaded.", "Choose another.")
         drafter = draft.label if draft else "prompt lookup"
-        engine = FakeEngine(spec, precision, self._answer, self._window_tokens, drafter)
+        engine = FakeEngine(
+            spec, precision, self._answer, self._window_tokens, drafter, self.thinking
+        )
         self.engines.append(engine)
         return engine
 

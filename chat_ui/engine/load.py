@@ -205,6 +205,7 @@ def _load(
                 model.config.get_text_config(decoder=True), tokenizer.model_max_length
             ),
             folds_system_prompt=template.folds_system_prompt,
+            thinking=template.thinking,
             is_mixture=is_mixture(model.config),
             quantized_modules=quantized_modules,
             left_modules=left_modules,

@@ -10,7 +10,8 @@ The contract, which `tests/contract` checks for every engine:
    prompt, then the Deltas, and exactly one `Finished` or `Failed` at the end, whatever happens: an
    exception in the model, a cancel, an unload. It must not block.
 3. The texts of the Deltas, joined, are the decoded answer: no special tokens, no half characters,
-   nothing from a stop string on.
+   nothing from a stop string on. Tokens that mark thoughts are text, special or not. They and the
+   beginning that `encode` was given are one text.
 4. What `start` returns cancels that request alone, within a token; from any thread, any number of
    times.
 5. After a failure the next request works.
@@ -22,11 +23,12 @@ into text.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine.thinking import ThinkingFacts
 from chat_ui.errors import ChatUIError
 from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.quantization import Precision
@@ -60,6 +62,7 @@ class EngineFacts:
         left_modules: those with weights that were left alone: embeddings, head, fused experts; and
             all of a model that is not quantized. Norms are not counted.
         footprint_bytes: what transformers' `get_memory_footprint` says, without scales.
+        thinking: what its chat template does with thoughts.
     """
 
     spec: ModelSpec
@@ -77,6 +80,7 @@ class EngineFacts:
     quantized_modules: ModuleCounts = ()
     left_modules: ModuleCounts = ()
     footprint_bytes: int = 0
+    thinking: ThinkingFacts = field(default_factory=ThinkingFacts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +91,14 @@ class Request:
         prompt_ids: the rendered prompt's token ids, at least one.
         config: how to sample; `config.seed` is a number: the service sees to it.
         owner: whose; where requests wait, owners take turns. Only compared, never shown.
+        is_begun: the prompt ends inside the answer, whose texts go on from there: what a token
+            reads as may depend on the one before.
     """
 
     prompt_ids: Sequence[int]
     config: GenerationConfig
     owner: str = ""
+    is_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +164,18 @@ class Engine(Protocol):
         """What is true of the loaded model."""
         ...
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """Token ids of the messages in the model's chat template, up to where the answer begins.
 
+        Where the last message is the assistant's, it is an answer's beginning: they end with it,
+        exactly as it is, for the model to go on.
+
         Runs on the caller's thread and never calls torch.
+
+        Args:
+            messages: the conversation.
+            thinking: whether to think before the answer, where `facts.thinking.has_switch`; None
+                leaves it to the template.
 
         Raises:
             EngineError: the template does not take these messages.

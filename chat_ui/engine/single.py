@@ -107,9 +107,9 @@ class SingleEngine:
         self._thread.start()
         self.facts = ready.result()
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """See `Engine.encode`."""
-        return self._template.encode(messages)
+        return self._template.encode(messages, thinking)
 
     def start(self, request: Request, sink: Sink) -> Cancel:
         """See `Engine.start`."""

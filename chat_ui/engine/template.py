@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine import thinking as thoughts
+from chat_ui.engine.begun_answer import BegunAnswers
 from chat_ui.errors import BadCheckpointError, EngineError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,10 @@ class ChatTemplate:
     Attributes:
         folds_system_prompt: the template has no system role (it refuses one, as Gemma's, or drops
             it without a word), so the system prompt is put before the first user message.
-        end_of_turn_id: the token that the template writes after an answer, if it writes one.
+        end_of_turn_id: the token that the template writes after an answer, if it writes one and it
+            ends nothing else.
+        thinking: what it does with thoughts.
+        thought_marks: special tokens that mark thoughts, by id.
 
     Raises:
         ModelError: the model has no chat template.
@@ -52,15 +57,24 @@ class ChatTemplate:
         except Exception:
             with_system = ""
         self.folds_system_prompt = _SYSTEM_PROBE not in with_system
+        self.thinking = thoughts.probe(tokenizer)
+        self.thought_marks = thoughts.mark_tokens(tokenizer)
         self.end_of_turn_id = self._end_of_turn_id(rendering)
         self._mark_control_tokens(rendering + with_system)
+        self._begun = BegunAnswers(tokenizer)
 
-    def encode(self, messages: Sequence[PromptMessage]) -> list[int]:
+    def encode(self, messages: Sequence[PromptMessage], thinking: bool | None = None) -> list[int]:
         """Token ids of the messages, ready for the answer to begin.
+
+        Where the last message is the assistant's, they end inside of it, for the model to go on.
 
         Raises:
             EngineError: the template does not take these messages.
         """
+        begun = ""
+        if messages and messages[-1].role == "assistant":
+            *messages, last = messages
+            begun = last.content
         if self.folds_system_prompt:
             messages = _folded(messages)
         try:
@@ -69,7 +83,9 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 return_dict=False,
                 sanitize_control_tokens=True,
+                **thoughts.switched(thinking if self.thinking.has_switch else None),
             )
+            return self._begun.append(ids, begun) if begun else [int(token) for token in ids]
         except Exception as error:
             # A template is a program of the model's author: it may raise anything.
             logger.warning("A chat template failed.", exc_info=error)
@@ -77,7 +93,6 @@ class ChatTemplate:
                 "The model's chat template does not take this conversation.",
                 "Start a new chat, or try it without a system prompt.",
             ) from error
-        return [int(token) for token in ids]
 
     def _render(self, messages: Sequence[PromptMessage]) -> str:
         return str(
@@ -91,7 +106,8 @@ class ChatTemplate:
         after = after.lstrip()
         for token_id, token in self._tokenizer.added_tokens_decoder.items():
             if token.content.strip() and after.startswith(token.content):
-                return int(token_id)
+                # gpt-oss ends a thought with the same token, and an answer with another.
+                return None if token_id in self.thought_marks else int(token_id)
         return None
 
     def _mark_control_tokens(self, rendering: str) -> None:

@@ -3,7 +3,7 @@
 It does not know when an answer ends otherwise (end-of-turn tokens, limits): that is `answer.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What decoding gives for bytes that are not (yet) a character.
@@ -30,14 +30,23 @@ class TextStream:
     Args:
         tokenizer: with `decode(ids, skip_special_tokens=..., clean_up_tokenization_spaces=...)`.
         stop: stop strings, none empty.
+        before: tokens of the text that this one goes on with, which ends in a whole character.
+        marks: special tokens that are text nonetheless, by id.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop: Sequence[str] = (),
+        before: Sequence[int] = (),
+        marks: Mapping[int, str] | None = None,
+    ) -> None:
         self.stopped = False
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
-        self._context: list[int] = []  # the last finished piece
-        self._context_chars = 0
+        self._marks = marks or {}
+        self._context = self._last_piece(before)  # the last finished piece
+        self._context_chars = len(self._decode(self._context))
         self._piece: list[int] = []  # tokens after it
         self._piece_chars = 0  # of the piece, given out already
         self._held = ""  # a possible beginning of a stop string
@@ -46,6 +55,11 @@ class TextStream:
         """Take a token; the text that is now certain, if any. Nothing after a stop string."""
         if self.stopped:
             return ""
+        if token_id in self._marks:
+            # What follows begins anew, as it does after any special token.
+            self._context, self._context_chars = [], 0
+            self._piece, self._piece_chars = [], 0
+            return self._before_stop(self._marks[token_id])
         self._piece.append(token_id)
         full = self._decode(self._context + self._piece)
         text = full[self._context_chars :]
@@ -83,6 +97,15 @@ class TextStream:
                 self._piece_chars = max(0, given - start)
                 return full[given:start]
         return ""
+
+    def _last_piece(self, ids: Sequence[int]) -> list[int]:
+        """The fewest last tokens that read as a text by themselves; none where none do."""
+        for count in range(1, min(len(ids), _MAX_PENDING) + 1):
+            piece = list(ids[-count:])
+            text = self._decode(piece)
+            if text and _REPLACEMENT not in text:
+                return piece
+        return []
 
     def _decode(self, ids: list[int]) -> str:
         text = self._tokenizer.decode(

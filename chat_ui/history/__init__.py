@@ -1,6 +1,8 @@
 """Where conversations are kept: one `Store`, a database behind it, and nothing held in memory.
 
     store.py         what can be asked of the history; every call is one transaction
+    conversation_list.py  the owners' lists: finding, naming, pinning, deleting, adding
+    versions.py      the versions of messages, and which are shown
     measurements.py  beside it: how fast models ran here, and how fast they were said to run
     database.py      opening: the file and its modes, the check at start, the upgrade of old tables
     tables.py        the tables as the code sees them

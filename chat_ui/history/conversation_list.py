@@ -5,12 +5,15 @@ its rows are gone, and SQLite overwrites them (`secure_delete`). When to purge i
 business.
 """
 
+import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
-from chat_ui.chat.messages import ConversationSummary, around
+from chat_ui.chat.exchange import with_new_ids
+from chat_ui.chat.messages import Conversation, ConversationSummary, around
 from chat_ui.errors import InvalidRequestError, NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.rows import Transaction
@@ -19,6 +22,13 @@ from chat_ui.history.tables import conversations, messages
 TITLE_CHARS: Final = 200
 SEARCH_CHARS: Final = 200
 
+_SUMMARY: Final = (
+    conversations.c.id,
+    conversations.c.title,
+    conversations.c.updated_at,
+    conversations.c.pinned_at,
+    conversations.c.head_id,
+)
 _SHOWN: Final = conversations.c.deleted_at.is_(None)
 _ORDER: Final = (
     conversations.c.pinned_at.is_(None),
@@ -44,7 +54,7 @@ class ConversationList:
     def newest(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
         """An owner's conversations: the pinned ones, then those with the newest messages first."""
         c = conversations.c
-        query = select(c.id, c.title, c.updated_at, c.pinned_at).where(c.owner == owner, _SHOWN)
+        query = select(*_SUMMARY).where(c.owner == owner, _SHOWN)
         with self._reading() as connection:
             found = connection.execute(query.order_by(*_ORDER).limit(limit)).all()
         return [_summary(row) for row in found]
@@ -83,9 +93,7 @@ class ConversationList:
         )
         titled = c.title.icontains(words, autoescape=True)
         query = (
-            select(
-                c.id, c.title, c.updated_at, c.pinned_at, titled.label("titled"), messages.c.content
-            )
+            select(*_SUMMARY, titled.label("titled"), messages.c.content)
             .select_from(conversations.outerjoin(messages, messages.c.sequence == first))
             .where(c.owner == owner, _SHOWN, or_(titled, messages.c.sequence.is_not(None)))
             .order_by(*_ORDER)
@@ -96,6 +104,31 @@ class ConversationList:
         return [
             _summary(row, "" if row.titled else around(row.content or "", words)) for row in found
         ]
+
+    def add(self, owner: str, found: Sequence[Conversation]) -> list[str]:
+        """Put conversations above the owner's others, the one with the newest message first.
+
+        They keep their times and get other ids, all of them or none.
+
+        Args:
+            owner: whose they become.
+            found: their parents come before children, and their heads exist.
+
+        Returns:
+            The ids of the new ones, in the order of `found`.
+        """
+        new = [with_new_ids(one, lambda: secrets.token_hex(16)) for one in found]
+        # Of two of the same time, the first is the newer one, as lists have them.
+        oldest_first = sorted(reversed(new), key=lambda one: one.updated_at)
+        # Before the transaction: all other writers wait for it.
+        wholes = [rows.whole(one) for one in oldest_first]
+        with self._writing() as connection:
+            for recency, (own, written) in enumerate(wholes, rows.next_recency(connection, owner)):
+                place = {"owner": owner, "recency": recency}
+                connection.execute(insert(conversations).values(own | place))
+                if written:
+                    connection.execute(insert(messages), written)
+        return [one.id for one in new]
 
     def rename(self, owner: str, conversation_id: str, title: str) -> None:
         """Give a conversation another title, on one line.
@@ -171,4 +204,6 @@ class ConversationList:
 
 
 def _summary(row: Any, found: str = "") -> ConversationSummary:
-    return ConversationSummary(row.id, row.title, row.updated_at, row.pinned_at is not None, found)
+    return ConversationSummary(
+        row.id, row.title, row.updated_at, row.pinned_at is not None, found, row.head_id
+    )

@@ -3,6 +3,7 @@
 A damaged file is set aside and never deleted. Nothing here knows what a conversation is.
 """
 
+import json
 import logging
 import os
 import sqlite3
@@ -97,6 +98,7 @@ def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **option
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S},
+        json_deserializer=_from_json,
         hide_parameters=True,  # an exception's text is logged, and parameters are what people wrote
         **options,
     )
@@ -114,6 +116,13 @@ def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **option
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # a damaged column must not hide its conversation
+        return None
 
 
 def _lower(text: Any) -> Any:

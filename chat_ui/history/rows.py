@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from chat_ui.chat.messages import Message, Numbers, Role
+from chat_ui.chat.messages import Conversation, Message, MessageState, Numbers, Role
+from chat_ui.chat.recipe import Recipe, recipe_of
 from chat_ui.errors import NotFoundError
 from chat_ui.history.tables import conversations, messages
 
@@ -52,10 +53,14 @@ def find(connection: Connection, owner: str, conversation_id: str) -> Row[Any]:
 
 def require(
     connection: Connection, owner: str, conversation_id: str, message_id: str, role: Role
-) -> None:
-    """Raise NotFoundError unless the owner's conversation has this message, in this role."""
+) -> str | None:
+    """The parent's id of a message of the owner's conversation, in this role.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     query = (
-        select(messages.c.id)
+        select(messages.c.parent_id)
         .join(conversations, conversations.c.id == messages.c.conversation_id)
         .where(
             messages.c.id == checked(message_id),
@@ -64,8 +69,11 @@ def require(
             conversations.c.owner == owner,
         )
     )
-    if connection.scalar(query) is None:
+    row = connection.execute(query).one_or_none()
+    if row is None:
         raise NotFoundError
+    parent_id: str | None = row.parent_id
+    return parent_id
 
 
 def next_recency(connection: Connection, owner: str) -> int:
@@ -80,20 +88,38 @@ def append(
     parent_id: str | None,
     role: Role,
     content: str,
+    state: MessageState = "complete",
     numbers: Numbers = NOTHING_KNOWN,
+    recipe: Recipe | None = None,
 ) -> Message:
-    """Store a new message: a user's, or an assistant's that is yet to be written."""
+    """Store a new message."""
     message = Message(
         id=secrets.token_hex(16),
         parent_id=parent_id,
         role=role,
         content=content,
         created_at=datetime.now(UTC),
-        state="writing" if role == "assistant" else "complete",
+        state=state,
         numbers=numbers,
+        recipe=recipe,
     )
     connection.execute(insert(messages).values(conversation_id=conversation_id, **asdict(message)))
     return message
+
+
+def begin_answer(
+    connection: Connection,
+    conversation_id: str,
+    question_id: str,
+    numbers: Numbers,
+    recipe: Recipe | None,
+) -> Message:
+    """Store an answer that is yet to be written, as far as its recipe gives it."""
+    recipe = recipe and recipe.with_texts(storable)
+    given = recipe.given if recipe else ""
+    return append(
+        connection, conversation_id, question_id, "assistant", given, "writing", numbers, recipe
+    )
 
 
 def show(
@@ -118,10 +144,40 @@ def show(
     )
 
 
+def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A conversation as it is in rows, ids and times too: its own, and its messages'.
+
+    An answer that is being written is interrupted there: nobody goes on with that one.
+
+    Args:
+        conversation: its parents come before children.
+    """
+    own = {
+        "id": conversation.id,
+        "title": storable(conversation.title),
+        "system_prompt": storable(conversation.system_prompt),
+        "head_id": conversation.head_id,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+    }
+    return own, [
+        asdict(message)
+        | {
+            "conversation_id": conversation.id,
+            "content": storable(message.content),
+            "error": None if message.error is None else storable(message.error),
+            "state": "interrupted" if message.state == "writing" else message.state,
+            "recipe": message.recipe and asdict(message.recipe.with_texts(storable)),
+        }
+        for message in conversation.messages
+    ]
+
+
 def message_of(row: Row[Any]) -> Message:
     """A row as a value."""
     # A newer version may have stored numbers that this one does not know.
-    numbers = {name: value for name, value in row.numbers.items() if name in _NUMBERS}
+    stored = row.numbers if isinstance(row.numbers, dict) else {}
+    numbers = {name: value for name, value in stored.items() if name in _NUMBERS}
     return Message(
         id=row.id,
         parent_id=row.parent_id,
@@ -131,4 +187,5 @@ def message_of(row: Row[Any]) -> Message:
         state=row.state,
         error=row.error,
         numbers=Numbers(**numbers),
+        recipe=recipe_of(row.recipe),
     )

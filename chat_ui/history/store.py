@@ -23,6 +23,7 @@ from chat_ui.chat.messages import (
     Numbers,
     title_of,
 )
+from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
@@ -34,6 +35,7 @@ from chat_ui.history.database import (
 )
 from chat_ui.history.measurements import Measurements
 from chat_ui.history.tables import conversations, messages
+from chat_ui.history.versions import Versions
 
 ROOT: Final = "root"
 """As a question's parent: none, for another beginning of the conversation beside its first."""
@@ -45,6 +47,7 @@ class Store:
     Attributes:
         notice: a sentence for people when the history was damaged and a new one begun, else "".
         list: the owners' lists of conversations: finding, naming, pinning and deleting them.
+        versions: the versions of messages, and which are shown.
         measurements: how fast models ran on this machine, which is no owner's.
 
     Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
@@ -57,6 +60,7 @@ class Store:
         self._writing = writing
         read, write = partial(self._transaction, reading), partial(self._transaction, writing)
         self.list = ConversationList(read, write)
+        self.versions = Versions(write)
         self.measurements = Measurements(read, write)
 
     @classmethod
@@ -130,6 +134,7 @@ class Store:
         parent_id: str | None,
         system_prompt: str,
         numbers: Numbers = rows.NOTHING_KNOWN,
+        recipe: Recipe | None = None,
     ) -> tuple[Message, Message]:
         """Store a user's message and, as its child and the new head, the answer to be written.
 
@@ -143,9 +148,10 @@ class Store:
             parent_id: the answer it follows; None means the head, `ROOT` none.
             system_prompt: the conversation's from now on.
             numbers: what is known of the answer beforehand.
+            recipe: how it is asked for. The answer begins with the text that it gives.
 
         Returns:
-            The question and the empty answer, whose state is "writing".
+            The question and the answer, whose state is "writing".
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such answer in it.
@@ -159,7 +165,7 @@ class Store:
             else:
                 rows.require(connection, owner, found.id, parent_id, "assistant")
             question = rows.append(connection, found.id, parent_id, "user", rows.storable(text))
-            answer = rows.append(connection, found.id, question.id, "assistant", "", numbers)
+            answer = rows.begin_answer(connection, found.id, question.id, numbers, recipe)
             title = found.title if found.head_id else title_of(question.content)
             rows.show(connection, owner, found.id, answer, title, rows.storable(system_prompt))
         return question, answer
@@ -171,6 +177,7 @@ class Store:
         question_id: str,
         system_prompt: str | None = None,
         numbers: Numbers = rows.NOTHING_KNOWN,
+        recipe: Recipe | None = None,
     ) -> Message:
         """Another answer to a question, to be written; it becomes the head.
 
@@ -180,6 +187,7 @@ class Store:
             question_id: the user's message.
             system_prompt: the conversation's from now on; None keeps the present one.
             numbers: what is known of the answer beforehand.
+            recipe: how it is asked for. The answer begins with the text that it gives.
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such question in it.
@@ -187,7 +195,7 @@ class Store:
         with self._transaction(self._writing) as connection:
             found = rows.find(connection, owner, conversation_id)
             rows.require(connection, owner, found.id, question_id, "user")
-            answer = rows.append(connection, found.id, question_id, "assistant", "", numbers)
+            answer = rows.begin_answer(connection, found.id, question_id, numbers, recipe)
             prompt = found.system_prompt if system_prompt is None else rows.storable(system_prompt)
             rows.show(connection, owner, found.id, answer, found.title, prompt)
         return answer

@@ -86,6 +86,7 @@ class MessageColumns(TypedColumns):
         sequence: grows with every message; the order of a conversation's messages.
         id: 128 random bits, hex.
         numbers: the fields of `chat.messages.Numbers`.
+        recipe: those of `chat.recipe.Recipe`.
     """
 
     sequence = Column(Integer, primary_key=True)
@@ -102,6 +103,7 @@ class MessageColumns(TypedColumns):
     numbers: Named[dict[str, Any]] = Column(JSON, nullable=False)
     error: Named[str | None] = Column(Text)
     content = Column(Text, nullable=False)
+    recipe: Named[dict[str, Any] | None] = Column(JSON(none_as_null=True))
 
 
 class MeasurementColumns(TypedColumns):

@@ -7,7 +7,7 @@ entry in `_METHODS`. Nothing is quantized or loaded here.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -27,26 +27,22 @@ _4BIT_BYTES: Final = (4 + 32 / 64) / 8
 _4BIT_DOUBLE_BYTES: Final = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 
 
-def _8bit() -> "BitsAndBytesConfig":
+def _config(settings: Mapping[str, Any]) -> "BitsAndBytesConfig":
     from transformers import BitsAndBytesConfig
 
-    # Its layers warn of a cast that is meant, once for each layer and token.
+    # 8-bit layers warn of a cast that is meant, once for each layer and token, and 4-bit ones of a
+    # faster kernel that is code from the Hub.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(**settings)
 
 
-def _4bit(kind: Literal["nf4", "fp4"], *, is_double: bool) -> "BitsAndBytesConfig":
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    # It warns of a faster kernel that is code from the Hub.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=kind,
-        bnb_4bit_use_double_quant=is_double,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
+def _4bit(kind: Literal["nf4", "fp4"], *, is_double: bool) -> Mapping[str, Any]:
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": kind,
+        "bnb_4bit_use_double_quant": is_double,
+        "bnb_4bit_compute_dtype": "bfloat16",
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +54,8 @@ class Quantization:
         caveat: a sentence on what it costs in quality.
         bytes_per_parameter: of a quantized Linear's weight, scales included; None for full
             precision, where it is the checkpoint's own.
-        config: makes what `from_pretrained` takes as `quantization_config`; None for full precision
-            and for what is quantized after loading.
+        bitsandbytes: the arguments of its `BitsAndBytesConfig`; none for full precision and for
+            what is quantized after loading.
         linear: the class that its Linear layers have once they are loaded.
         is_for_cpu: it works on a CPU only.
         is_kind_of: the main precision that it is another kind of; "" for a main one.
@@ -68,10 +64,15 @@ class Quantization:
     label: str
     caveat: str
     bytes_per_parameter: float | None = None
-    config: "Callable[[], BitsAndBytesConfig] | None" = None
+    bitsandbytes: Mapping[str, Any] = field(default_factory=dict)
     linear: str = ""
     is_for_cpu: bool = False
     is_kind_of: Precision | Literal[""] = ""
+
+    @property
+    def config(self) -> "Callable[[], BitsAndBytesConfig] | None":
+        """Makes what `from_pretrained` takes as `quantization_config`; None where it is nothing."""
+        return partial(_config, self.bitsandbytes) if self.bitsandbytes else None
 
 
 QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
@@ -81,14 +82,14 @@ QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
         "Nearly lossless: weights and activations are rounded to 8 bits, but for the few large "
         "activations.",
         1.0,
-        _8bit,
+        {"load_in_8bit": True},
         "Linear8bitLt",
     ),
     "4bit": Quantization(
         "4-bit",
         "A small loss, which shows more in small models, in arithmetic and in code.",
         _4BIT_DOUBLE_BYTES,
-        partial(_4bit, "nf4", is_double=True),
+        _4bit("nf4", is_double=True),
         "Linear4bit",
     ),
     # Weights only, one scale for each row: engine/native.
@@ -104,7 +105,7 @@ QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
         "4-bit (nf4, no double quantization)",
         "As 4-bit, with scales that are not rounded: hardly better, and larger by a tenth.",
         _4BIT_BYTES,
-        partial(_4bit, "nf4", is_double=False),
+        _4bit("nf4", is_double=False),
         "Linear4bit",
         is_kind_of="4bit",
     ),
@@ -112,7 +113,7 @@ QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
         "4-bit (fp4, no double quantization)",
         "A bit worse than nf4, whose steps are closest where most weights are.",
         _4BIT_BYTES,
-        partial(_4bit, "fp4", is_double=False),
+        _4bit("fp4", is_double=False),
         "Linear4bit",
         is_kind_of="4bit",
     ),
@@ -120,7 +121,7 @@ QUANTIZATIONS: Final[dict[Precision, Quantization]] = {
         "4-bit (fp4, double quantization)",
         "A bit worse than 4-bit, in the same memory.",
         _4BIT_DOUBLE_BYTES,
-        partial(_4bit, "fp4", is_double=True),
+        _4bit("fp4", is_double=True),
         "Linear4bit",
         is_kind_of="4bit",
     ),

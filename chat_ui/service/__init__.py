@@ -11,6 +11,8 @@ from chat_ui.models.forecast import PrecisionForecast, Verdict
 from chat_ui.models.quantization import MAIN_PRECISIONS, QUANTIZATIONS
 from chat_ui.service.cards import Choice, ChoiceGroup, Measured, ModelCard, PrecisionCard
 from chat_ui.service.chat import ChatService
+from chat_ui.service.context_meter import ContextUse
+from chat_ui.service.files import Added
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
 from chat_ui.service.loading import load_model
@@ -26,9 +28,11 @@ PRECISION_LABELS: Final[dict[str, str]] = {
 __all__ = [
     "MAIN_PRECISIONS",
     "PRECISION_LABELS",
+    "Added",
     "ChatService",
     "Choice",
     "ChoiceGroup",
+    "ContextUse",
     "Instruments",
     "Leaderboard",
     "LoadEngine",

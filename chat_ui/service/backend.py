@@ -18,6 +18,7 @@ from chat_ui.service.forecasts import Forecasts
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, on_thread_that_ends
 from chat_ui.service.machine import ThisMachine
+from chat_ui.service.purge import Purge
 from chat_ui.service.replies import Replies
 from chat_ui.settings import Settings
 
@@ -33,6 +34,7 @@ class Backend:
     replies: Replies
     forecasts: Forecasts
     choosing: Choosing
+    purge: Purge
     lock: FileLock
 
 
@@ -75,7 +77,7 @@ def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments)
     host = _make_host(settings, load, forecasts, activity)
     replies = Replies(settings, store, host, forecasts.answered, activity)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
-    return Backend(store, host, replies, forecasts, choosing, lock)
+    return Backend(store, host, replies, forecasts, choosing, Purge(store.list), lock)
 
 
 def _make_host(

@@ -3,47 +3,26 @@
 It never calls torch; engines do that on threads of their own.
 """
 
-import logging
-import secrets
-import threading
-import time
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Final
 
-from chat_ui.chat.generation import MAX_SEED
-from chat_ui.chat.messages import (
-    Conversation,
-    ConversationSummary,
-    title_of,
-)
-from chat_ui.engine.protocol import LoadEngine
-from chat_ui.errors import (
-    BusyError,
-    ChatUIError,
-    InvalidRequestError,
-    NotAllowedError,
-)
-from chat_ui.history.store import Store
+from chat_ui.chat import exchange, markdown_export
+from chat_ui.chat.imports import MAX_CONVERSATIONS
+from chat_ui.chat.messages import ConversationSummary, Message
+from chat_ui.errors import EngineError, NotAllowedError, NotFoundError
 from chat_ui.models.quantization import precision as checked_precision
-from chat_ui.service.backend import Backend, open_backend
+from chat_ui.service import files
 from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
+from chat_ui.service.checks import encodable
+from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.forecasts import precision_name
-from chat_ui.service.host import ModelHost
-from chat_ui.service.instruments import Instruments, RealInstruments
-from chat_ui.service.replies import Job, ReplyOptions
-from chat_ui.service.reply import Reply
+from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.status import ModelStatus
-from chat_ui.settings import Settings
-
-log = logging.getLogger(__name__)
-
-# How long a deleted conversation can be brought back.
-UNDO_S: Final = 120.0
+from chat_ui.service.versions import Versions
 
 
-class ChatService:
-    """Conversations, replies and the model, for all visitors.
+class ChatService(Versions):
+    """Conversations, replies and the model, for all visitors; see `Versions` for what is written.
 
     Making one opens nothing. Its first use, or `start`, opens the store and begins to load.
 
@@ -52,44 +31,6 @@ class ChatService:
         load: loads a model.
         instruments: count models and measure this machine; the real ones if None.
     """
-
-    def __init__(
-        self, settings: Settings, load: LoadEngine, instruments: Instruments | None = None
-    ) -> None:
-        self.settings = settings
-        self._load = load
-        self._instruments = instruments or RealInstruments()
-        self._opening = threading.Lock()
-        self._opened: Backend | None = None
-        self._is_closed = False
-        self._purging = threading.Lock()
-        self._is_purge_due = False
-
-    def start(self) -> None:
-        """Open the store and begin to load the model, unless that was done already.
-
-        Raises:
-            StartupError: the data folder can't be used.
-            ModelError: there is no such model, or its files are no good.
-        """
-        self._backend.host.start()
-
-    @property
-    def _backend(self) -> Backend:
-        with self._opening:
-            if self._opened is None:
-                if self._is_closed:
-                    raise BusyError("The server is ending.", "Try again when it is back.")
-                self._opened = open_backend(self.settings, self._load, self._instruments)
-            return self._opened
-
-    @property
-    def _store(self) -> Store:
-        return self._backend.store
-
-    @property
-    def _host(self) -> ModelHost:
-        return self._backend.host
 
     # ---- the model ----
 
@@ -236,7 +177,7 @@ class ChatService:
         """
         self._store.list.delete(owner, conversation_id)
         self.stop_reply(owner, conversation_id)
-        self._purge_later()
+        self._backend.purge.later()
 
     def restore_conversation(self, owner: str, conversation_id: str) -> None:
         """Bring a deleted conversation back.
@@ -246,168 +187,125 @@ class ChatService:
         """
         self._store.list.restore(owner, conversation_id)
 
-    def _purge_later(self) -> None:
-        # One timer for all: whoever deletes a thousand must not begin a thousand threads.
-        with self._purging:
-            if self._is_purge_due:
-                return
-            purge = threading.Timer(UNDO_S, self._purge)
-            purge.daemon = True
-            purge.start()
-            self._is_purge_due = True
+    def context_use(
+        self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
+    ) -> ContextUse | None:
+        """What of the model's context window a message would take, if it were sent now.
 
-    def _purge(self) -> None:
-        with self._purging:
-            self._is_purge_due = False
-        if self._is_closed:
-            return  # the next start does it
-        try:
-            self._store.list.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
-            if self._store.list.has_deleted():  # some were deleted while this one waited
-                self._purge_later()
-        except ChatUIError as error:
-            log.warning("deleted conversations are not purged yet: %s", error)
-            self._purge_later()
-
-    def conversation(self, owner: str, conversation_id: str) -> Conversation:
-        """One conversation; an answer that is being written has its text of this moment.
-
-        Raises:
-            NotFoundError: there is none of this owner.
-        """
-        # The reply first: one that ends in between has its end in both places by then.
-        reply = self.running(owner, conversation_id)
-        conversation = self._store.conversation(owner, conversation_id)
-        if reply is None:
-            return conversation
-        now = reply.snapshot()
-        return replace(
-            conversation,
-            messages=tuple(
-                replace(m, content=now.text, state=now.state, error=now.error, numbers=now.numbers)
-                if m.id == reply.message_id
-                else m
-                for m in conversation.messages
-            ),
-        )
-
-    def running(self, owner: str, conversation_id: str) -> Reply | None:
-        """The reply that is being written in this owner's conversation, if any."""
-        return self._backend.replies.get(owner, conversation_id)
-
-    # ---- replies ----
-
-    def reply(
-        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
-    ) -> Reply:
-        """Store a message and begin to answer it. The message is committed when this returns.
+        It loads nothing. After the first time, typing costs the draft's tokens, and 16 ms of the
+        database for a conversation of 1,000 messages.
 
         Args:
             owner: whose conversation.
-            conversation_id: which; None begins a new one.
-            text: the message.
-            options: how to answer.
+            conversation_id: which; None for a new one.
+            draft: the message as it is typed; may be empty.
+            options: how it would be answered.
+
+        Returns:
+            None while no model is ready, and where its chat template does not take it.
 
         Raises:
-            InvalidRequestError: the message is empty or too long.
+            InvalidRequestError: the system prompt is too long.
             NotFoundError: there is no such conversation of this owner.
-            BusyError: an answer is being written there already, or too many are.
-            HistoryError: it could not be stored.
         """
-        sent_at = time.monotonic()
-        text, options = self._checked_text(text), self._checked_options(options)
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
-            if conversation_id is None:  # not before: a refused message leaves no empty chat
-                made = self._store.create(owner, title_of(text), options.system_prompt)
-                conversation_id = made.id
-            question, answer = self._store.add_question(
-                owner, conversation_id, text, None, options.system_prompt
+        opened, options = self._opened, self._options(options)
+        engine = None if opened is None else opened.host.engine
+        if opened is None or engine is None:
+            return None
+        path: tuple[Message, ...] = ()
+        if conversation_id is not None:
+            path = opened.store.conversation(owner, conversation_id).path()
+        # What is too long to be sent need not be counted to its end.
+        draft = encodable(draft[: self.settings.max_message_chars])
+        try:
+            return self._meter.use(
+                engine,
+                conversation_id,
+                path,
+                draft,
+                system_prompt=options.system_prompt,
+                config=options.config,
+                thinking=options.thinking,
             )
-            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+        except EngineError:  # who sends the message reads the reason
+            return None
 
-    def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
-        """Answer the newest question again, beside the answers it has.
+    # ---- conversations as files ----
+
+    def branch(self, owner: str, conversation_id: str, message_id: str) -> str:
+        """Copy the path up to a message into a new conversation, which is the newest of the list.
+
+        An answer that is being written is copied as far as it is, and goes on where it was.
+
+        Returns:
+            The new conversation's id.
 
         Raises:
-            InvalidRequestError: there is no question yet.
+            NotFoundError: there is no such conversation of this owner, or no such message in it.
+        """
+        copy = files.branch(self.conversation(owner, conversation_id), message_id)
+        [new] = self._store.list.add(owner, [copy])
+        return new
+
+    def add_conversations(self, owner: str, text: str) -> files.Added:
+        """Add the conversations of a file to the owner's: ours, ChatGPT's or Open WebUI's.
+
+        They keep their times, and all that are good are stored, or none.
+
+        Args:
+            owner: whose they become.
+            text: the whole file.
+
+        Raises:
+            InvalidRequestError: it is no such file, or too large, or nothing in it is good.
+            HistoryError: they could not be stored.
+        """
+        found = files.read(text)
+        ids = self._store.list.add(owner, found.conversations)
+        return files.Added(tuple(ids), found.left_out)
+
+    def export_json(self, owner: str, conversation_id: str | None) -> str:
+        """A conversation with all its versions, for `add_conversations`.
+
+        Args:
+            owner: whose.
+            conversation_id: which; None for all of the owner's, the newest `MAX_CONVERSATIONS`.
+
+        Raises:
             NotFoundError: there is no such conversation of this owner.
-            BusyError: an answer is being written there already, or too many are.
-            HistoryError: it could not be stored.
         """
-        sent_at = time.monotonic()
-        options = self._checked_options(options)
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
-            path = self._store.conversation(owner, conversation_id).path()
-            questions = [message for message in path if message.role == "user"]
-            if not questions:
-                raise InvalidRequestError(
-                    "There is no answer to write again.", "Send a message first."
-                )
-            question_id = questions[-1].id
-            answer = self._store.add_answer(
-                owner, conversation_id, question_id, options.system_prompt
-            )
-            return begin(Job(owner, question_id, options, sent_at), conversation_id, answer)
+        if conversation_id is not None:
+            found = [self.conversation(owner, conversation_id)]
+        else:
+            found = []
+            for line in self._store.list.newest(owner, limit=MAX_CONVERSATIONS):
+                with suppress(NotFoundError):  # it was deleted meanwhile
+                    found.append(self.conversation(owner, line.id))
+        if self.settings.model_is_fixed:
+            found = [files.without_folders(one) for one in found]
+        return exchange.to_json(found)
 
-    def stop_reply(self, owner: str, conversation_id: str) -> None:
-        """End the answer that is being written in this owner's conversation; its text stays."""
-        reply = self.running(owner, conversation_id)
-        if reply is not None:
-            reply.stop()
+    def export_markdown(self, owner: str, conversation_id: str) -> tuple[str, str]:
+        """The shown path of a conversation to be read: a name for the file, and its text.
 
-    def stop_replies(self, deadline_s: float) -> None:
-        """Take no more messages, and store what was written so far; reading still works.
-
-        Args:
-            deadline_s: seconds after which it no longer waits.
+        Raises:
+            NotFoundError: there is no such conversation of this owner.
         """
-        with self._opening:
-            self._is_closed = True
-            opened = self._opened
-        if opened is not None:
-            opened.replies.close(deadline_s)
+        found = self.conversation(owner, conversation_id)
+        return markdown_export.markdown_name(found), markdown_export.to_markdown(found)
 
-    def close(self, deadline_s: float = 4.0) -> None:
-        """Store what was written so far, unload the model and close the store; any number of times.
+    def python_script(self, owner: str, conversation_id: str, message_id: str) -> str:
+        """A script that asks transformers for an answer again, as it was asked for.
 
-        Args:
-            deadline_s: seconds after which it no longer waits for replies and the model.
+        Raises:
+            NotFoundError: there is no such conversation of this owner, or no such answer in it.
+            InvalidRequestError: it is not known how the answer was asked for, or the script could
+                not load its model.
+            ModelError: the model's folder is not there any more.
         """
-        ends_at = time.monotonic() + deadline_s
-        self.stop_replies(deadline_s)
-        opened = self._opened
-        if opened is None:
-            return
-        opened.forecasts.machine.close()
-        opened.store.close()
-        opened.lock.release()
-        # A model in a long forward pass can't be unloaded in time; the process ends anyway.
-        unload = threading.Thread(target=opened.host.close, name="model-unload", daemon=True)
-        unload.start()
-        unload.join(max(0.1, ends_at - time.monotonic()))
-
-    # ---- checks ----
-
-    def _checked_text(self, text: str) -> str:
-        limit = self.settings.max_message_chars
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidRequestError("The message is empty.", "Type something first.")
-        if len(text) > limit:
-            raise InvalidRequestError(
-                f"The message has {len(text):,} characters; {limit:,} is the limit.",
-                "Shorten it, or send it in parts.",
-            )
-        # Half of a surrogate pair is no text: neither tokenizers nor databases take it.
-        return text.encode("utf-8", "replace").decode()
-
-    def _checked_options(self, options: ReplyOptions) -> ReplyOptions:
-        limit = self.settings.max_message_chars
-        if not isinstance(options.system_prompt, str) or len(options.system_prompt) > limit:
-            raise InvalidRequestError(
-                f"The system prompt is longer than {limit:,} characters.", "Shorten it."
-            )
-        seed = options.config.seed
-        return ReplyOptions(
-            options.system_prompt.encode("utf-8", "replace").decode(),
-            replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
+        return files.python_script(
+            self.conversation(owner, conversation_id),
+            message_id,
+            # Visitors don't have this machine's folders, and are not told of them.
+            hub_only=self.settings.model_is_fixed,
         )

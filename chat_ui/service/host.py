@@ -109,6 +109,15 @@ class ModelHost:
         return status if load is None else replace(status, loading=load.now)
 
     @property
+    def engine(self) -> Engine | None:
+        """The present model's, for a look: its facts, and `encode`.
+
+        It is not lent, so it may be unloaded meanwhile; None where no model is in memory.
+        """
+        present = self._present
+        return None if present is None else present.engine
+
+    @property
     def resident_bytes(self) -> int:
         """What the weights of the models in memory take."""
         with self._changed:

@@ -15,11 +15,13 @@ from typing import Final
 
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
-from chat_ui.chat.messages import Message, Numbers, prompt_messages
+from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
+from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
-from chat_ui.errors import BusyError, ChatUIError, as_shown
+from chat_ui.errors import BusyError, ChatUIError, NotFoundError, as_shown
 from chat_ui.history.store import Store
 from chat_ui.service.activity import Activity
+from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
 from chat_ui.settings import Settings
@@ -32,10 +34,25 @@ STOP_DEADLINE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """What the page's panels say of the next answer."""
+    """What the page's panels say of the next answer.
+
+    Attributes:
+        system_prompt: the conversation's from now on.
+        config: how it is sampled.
+        begins_with: the text that it is made to begin with.
+        thinking: whether to think first, where the model's template has a switch; None leaves it to
+            the template.
+    """
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
+    begins_with: str = ""
+    thinking: bool | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the answer remembers of them."""
+        return Recipe(self.system_prompt, self.config, self.begins_with)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,8 @@ class Replies:
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
         """The reply that is being written in this owner's conversation, if any."""
-        return self._running.get((owner, conversation_id))
+        is_id = isinstance(conversation_id, str)  # what a page sends may be anything
+        return self._running.get((owner, conversation_id)) if is_id else None
 
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
@@ -114,9 +132,12 @@ class Replies:
                 is yet to be made, whose id `begin` gets.
 
         Raises:
+            NotFoundError: that is no id.
             BusyError: an answer is being written there already, or too many are: of this owner's,
                 or in all.
         """
+        if not isinstance(conversation_id, str | None):
+            raise NotFoundError  # what a page sends may be anything
         key = (owner, conversation_id or secrets.token_hex(16))
         before = self._running.get(key)
         if before is not None and before.ended.is_set():
@@ -127,7 +148,7 @@ class Replies:
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
             numbers = Numbers(seed=job.options.config.seed)
-            reply = Reply(conversation_id, answer.id, numbers, job.sent_at)
+            reply = Reply(conversation_id, answer.id, numbers, job.sent_at, job.options.begins_with)
             thread = threading.Thread(
                 target=self._run, args=(reply, job), name="reply", daemon=True
             )
@@ -197,29 +218,35 @@ class Replies:
             self._answered(facts, reply.snapshot().numbers)
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
-        facts, config = engine.facts, job.options.config
+        facts, config, thinking = engine.facts, job.options.config, job.options.thinking
+        given = job.options.begins_with
         conversation = self._store.conversation(job.owner, reply.conversation_id)
+        turns = prompt_messages(conversation.path(job.question_id))
+        if given:
+            turns.append(PromptMessage("assistant", given))
         fitted = fit(
             job.options.system_prompt,
-            prompt_messages(conversation.path(job.question_id)),
-            count=lambda messages: len(engine.encode(messages)),
+            turns,
+            count=lambda messages: len(engine.encode(messages, thinking)),
             window_tokens=facts.window_tokens,
-            # A long answer must not push the whole conversation out of a small window.
-            reserve_tokens=min(config.max_new_tokens, facts.window_tokens // 4),
+            reserve_tokens=reserve_tokens(config, facts),
         )
         room = facts.window_tokens - fitted.prompt_tokens
         reply.enter(
             "queued",  # until the engine says that it has started
             model=facts.spec.label,
+            model_id=facts.spec.id,
             precision=facts.precision,
             prompt_tokens=fitted.prompt_tokens,
             dropped_messages=fitted.dropped,
         )
         request = Request(
-            engine.encode(fitted.messages),
+            engine.encode(fitted.messages, thinking),
             replace(config, max_new_tokens=min(config.max_new_tokens, room)),
             job.owner,
+            is_begun=bool(given),
         )
+        reply.opens_with(facts.thinking.opening_with(thinking))
         reply.began(engine.start(request, reply.take))
         self._watch(reply)
 

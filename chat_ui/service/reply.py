@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from chat_ui.chat.messages import MessageState, Numbers
+from chat_ui.chat.reasoning import ThoughtWatch
 from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Started
 from chat_ui.errors import as_shown
 
@@ -21,6 +22,7 @@ Phase = Literal[
     "queued",  # waits for its turn
     "loading",  # waits for the model
     "reading",  # the model reads the prompt
+    "thinking",  # a thought grows
     "writing",
     "done",
 ]
@@ -37,7 +39,7 @@ class ReplySnapshot:
     Attributes:
         revision: grows with every change.
         phase: what it is doing.
-        text: what was written so far.
+        text: what was written so far, what it was given to begin with included.
         state: the message's state; "writing" until `phase` is "done".
         error: what went wrong, as a person reads it, or None.
         numbers: what is known so far.
@@ -59,6 +61,7 @@ class Reply:
         message_id: the answer's message.
         numbers: what is known at the start.
         sent_at: when it was asked for, monotonic clock in seconds.
+        begins_with: the text that was given to it; the numbers count what comes after.
 
     Attributes:
         ended: set when it will not grow any more.
@@ -66,7 +69,12 @@ class Reply:
     """
 
     def __init__(
-        self, conversation_id: str, message_id: str, numbers: Numbers, sent_at: float
+        self,
+        conversation_id: str,
+        message_id: str,
+        numbers: Numbers,
+        sent_at: float,
+        begins_with: str = "",
     ) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
@@ -77,11 +85,13 @@ class Reply:
         self._first_at: float | None = None
         self._first_count = 0
         self._count = 0
+        self._opening = ""
+        self._thought = ThoughtWatch()
         self._cancel: Cancel | None = None
         self._end_state: MessageState | None = None
         self._followers = 0
         self._left_at = time.monotonic()
-        self._now = ReplySnapshot(0, "queued", "", "writing", None, numbers)
+        self._now = ReplySnapshot(0, "queued", begins_with, "writing", None, numbers)
 
     @property
     def revision(self) -> int:
@@ -119,6 +129,13 @@ class Reply:
             if not self.ended.is_set():
                 self._change(phase=phase)
         self._learn(**numbers)
+
+    def opens_with(self, opening: str) -> None:
+        """The prompt ends in what opens a thought: the text begins with it.
+
+        So the text says by itself what of it is a thought, whatever model is asked next.
+        """
+        self._opening = opening
 
     def take(self, event: Event) -> None:
         """The engine's sink: called on its thread, never blocks."""
@@ -183,11 +200,22 @@ class Reply:
                 # Decoding alone: the tokens after the first, over the time since the first.
                 rate = (self._count - self._first_count) / (now - self._first_at)
                 known["decode_tokens_per_s"] = rate
+            text = self._opened(self._now.text) + delta.text
+            was_thinking = self._thought.is_thinking
+            self._thought.grow(text, delta.text)
+            is_thinking = self._thought.is_thinking
+            if self._first_at is not None and (was_thinking or is_thinking):
+                known["thought_s"] = now - self._first_at
             self._change(
-                phase="writing",
-                text=self._now.text + delta.text,
+                phase="thinking" if is_thinking else "writing",
+                text=text,
                 numbers=replace(self._now.numbers, **known),  # type: ignore[arg-type]
             )
+
+    def _opened(self, text: str) -> str:
+        opening, self._opening = self._opening, ""
+        # What is there already was given to it, and may have the mark itself.
+        return text if text.startswith(opening.rstrip()) else opening + text
 
     def _end(self, state: MessageState, error: str | None = None) -> None:
         with self._lock:

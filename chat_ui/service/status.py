@@ -62,6 +62,7 @@ class ModelStatus:
         error: why the last change failed; None after one that worked.
         drafter: what drafts for assisted generation; "" where nothing can, or nothing is loaded.
         is_mixture: a mixture of experts, which assisted generation seldom helps.
+        has_thinking_switch: an answer can be asked for with or without a thought before it.
         repeats_in_company: whether a seed repeats an answer while others are being written, too.
             Other numbers than float32 round differently in batches of another size.
         others: names of the models that stay in memory beside it.
@@ -82,6 +83,7 @@ class ModelStatus:
     error: str | None = None
     drafter: str = ""
     is_mixture: bool = False
+    has_thinking_switch: bool = False
     repeats_in_company: bool = True
     others: tuple[str, ...] = ()
     weight_bytes: int | None = None
@@ -101,6 +103,7 @@ def of_facts(facts: EngineFacts) -> dict[str, object]:
         "note": facts.dtype_reason,
         "drafter": facts.drafter,
         "is_mixture": facts.is_mixture,
+        "has_thinking_switch": facts.thinking.has_switch,
         "repeats_in_company": facts.dtype == "float32" and facts.precision == "full",
         "weight_bytes": facts.weight_bytes,
         "quantized_modules": facts.quantized_modules,
@@ -113,6 +116,7 @@ NO_MODEL: dict[str, object] = {
     "note": "",
     "drafter": "",
     "is_mixture": False,
+    "has_thinking_switch": False,
     "repeats_in_company": True,
     "weight_bytes": None,
     "quantized_modules": (),

@@ -76,8 +76,8 @@ def writing_status(
 
 
 def version(conversation: Conversation | ConversationSummary) -> str:
-    """Changes when messages come to a conversation, on whatever page."""
-    return conversation.updated_at.isoformat()
+    """Changes when messages come to a conversation or others are shown of it, on whatever page."""
+    return f"{conversation.updated_at.isoformat()} {conversation.head_id or ''}"
 
 
 def phase(now: ReplySnapshot, model: ModelStatus) -> str:
@@ -86,6 +86,7 @@ def phase(now: ReplySnapshot, model: ModelStatus) -> str:
         "queued": "Waiting for its turn…",
         "loading": (model.phase == "loading" and model.note) or f"Loading {model.label}…",
         "reading": "Reading the prompt…",
+        "thinking": "Thinking…",
         "writing": "Writing…",
         "done": "",
     }[now.phase]

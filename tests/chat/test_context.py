@@ -86,6 +86,22 @@ def test_two_questions_in_a_row_are_two_turns():
     assert fitted.messages == (turns[1],)
 
 
+@given(
+    lengths=st.lists(st.integers(0, 30), min_size=2, max_size=20).filter(lambda x: not len(x) % 2),
+    room=st.integers(0, 400),
+)
+def test_a_begun_answer_stays_with_its_question(lengths, room):
+    turns = conversation(lengths)
+    start = brute_force([], turns, room)
+    if start is None:
+        with pytest.raises(PromptTooLongError, match="the answer so far"):
+            fit("", turns, count=count, window_tokens=room, reserve_tokens=0)
+        return
+    fitted = fit("", turns, count=count, window_tokens=room, reserve_tokens=0)
+    assert fitted.messages == tuple(turns[start:])
+    assert fitted.messages[-2:] == tuple(turns[-2:])
+
+
 def test_too_long_says_how_long_and_how_much_room():
     with pytest.raises(PromptTooLongError) as raised:
         fit("s" * 2000, conversation([97]), count=count, window_tokens=1024, reserve_tokens=1000)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chat_ui.chat.exchange import Imported, read, to_json, with_new_ids
 from chat_ui.chat.messages import Conversation, Message, Numbers
+from tests.chat.recipes import recipes
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 EARLIER = NOW - timedelta(days=2)
@@ -34,6 +35,7 @@ numbers = st.builds(
     drafted_tokens=wholes,
     accepted_tokens=wholes,
     assisted_speedup=seconds,
+    model_id=labels,
 )
 
 
@@ -50,6 +52,7 @@ def conversations(draw):
             state=draw(st.sampled_from(["complete", "length", "stopped", "interrupted", "failed"])),
             error=draw(st.none() | st.text()),
             numbers=draw(numbers),
+            recipe=draw(st.none() | recipes()),
         )
         for place, id_ in enumerate(ids)
     )
@@ -129,7 +132,7 @@ def test_the_file_is_readable_and_says_what_it_is():
     # A new field has to be read, too, before it is added here.
     assert " ".join(exported) == ("id title system_prompt created_at updated_at head_id messages")
     assert " ".join(exported["messages"][0]) == (
-        "id parent_id role content created_at state error numbers"
+        "id parent_id role content created_at state error numbers recipe"
     )
     assert list(exported["messages"][0]["numbers"]) == [field.name for field in fields(Numbers)]
 

@@ -6,6 +6,8 @@ import pytest
 
 from chat_ui.chat import imports
 from chat_ui.chat.exchange import Imported, read, to_json
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import InvalidRequestError
 from tests.chat.test_exchange import (
     BRANCHED,
@@ -127,3 +129,22 @@ def test_other_files_are_refused_with_a_sentence_of_what_can_be_imported(text):
     if "messages" not in text:
         assert "ChatGPT" in raised.value.next_step
         assert "Open WebUI" in raised.value.next_step
+
+
+@pytest.mark.parametrize(
+    "recipe", [None, 7, [], {}, {"config": 1}, {"system_prompt": "", "config": {"top_p": 0}}]
+)
+def test_a_recipe_that_is_none_is_not_known(recipe):
+    text = changed(lambda c: [m.update(recipe=recipe) for m in c["messages"]])
+    assert read_one(text) == BRANCHED
+    assert read_one(changed(lambda c: [m.pop("recipe") for m in c["messages"]])) == BRANCHED
+
+
+def test_a_recipe_s_texts_are_checked_as_others_are(monkeypatch):
+    recipe = {"system_prompt": "a\ud800", "given": "\udfff", "config": {"stop": ["\ud800"]}}
+    found = read_one(changed(lambda c: c["messages"][1].update(recipe=recipe))).messages[1].recipe
+    assert found == Recipe("a\ufffd", GenerationConfig(stop=("\ufffd",)), "\ufffd")
+    monkeypatch.setattr(imports, "MAX_CHARS", 4)
+    long = recipe | {"given": "x" * 5}
+    text = changed(lambda c: c["messages"][1].update(recipe=long))
+    assert read_one(text).messages[1].recipe is None

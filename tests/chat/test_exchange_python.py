@@ -79,7 +79,8 @@ def test_any_input_compiles_and_means_itself(model, precision, messages, config)
 
 
 def test_the_whole_script():
-    assert to_python("org/model", "8bit", PROMPT, GenerationConfig(seed=7, stop=("\n\n",))) == (
+    config = GenerationConfig(seed=7, stop=("\n\n",))
+    assert to_python("org/model", "8bit", PROMPT, config, {"load_in_8bit": True}) == (
         """\
 # pip install transformers torch accelerate bitsandbytes
 from transformers import BitsAndBytesConfig, pipeline, set_seed
@@ -151,24 +152,24 @@ def test_without_a_seed_it_says_that_it_does_not_repeat():
     assert names(source) == {"pipeline"}
 
 
-@pytest.mark.parametrize(
-    ("precision", "options"),
-    [
-        ("8bit", {"load_in_8bit": True}),
-        ("4bit", {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}),
-        ("4bit-nf4", {"bnb_4bit_quant_type": "nf4"}),
-        ("4bit-fp4", {"bnb_4bit_quant_type": "fp4"}),
-        ("4bit-fp4-double", {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": True}),
-    ],
-)
-def test_quantizations(precision, options):
-    source = to_python("m", precision, PROMPT, GenerationConfig(seed=1))
+OPTIONS = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": False}
+
+
+def test_a_quantization_is_asked_for_with_its_settings():
+    source = to_python("m", "4bit", PROMPT, GenerationConfig(seed=1), OPTIONS)
     found = calls(source)["BitsAndBytesConfig"]
     del found["args"]
-    if precision != "8bit":
-        options = options | {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}
-    assert found == options
+    assert found == OPTIONS
     assert names(source) == {"BitsAndBytesConfig", "pipeline", "set_seed"}
+    assert "Not as it was" not in source
+
+
+def test_a_begun_answer_is_said_to_go_on():
+    begun = [*PROMPT, PromptMessage("assistant", "Well, ")]
+    source = to_python("m", "full", begun, GenerationConfig())
+    assert calls(source)["messages"][-1] == {"role": "assistant", "content": "Well, "}
+    assert "the beginning of the answer" in source
+    assert "the beginning of the answer" not in to_python("m", "full", PROMPT, GenerationConfig())
 
 
 def test_a_precision_of_our_own_is_said_to_be_left_out():

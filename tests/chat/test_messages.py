@@ -13,6 +13,7 @@ from chat_ui.chat.messages import (
     Message,
     PromptMessage,
     prompt_messages,
+    shown_from,
     title_of,
 )
 
@@ -76,6 +77,24 @@ def test_prompt_leaves_out_empty_answers_and_joins_the_questions_around():
     assert prompt_messages([]) == []
 
 
+def test_prompt_leaves_out_the_thoughts_of_answers_only():
+    path = [
+        message("1", content="What does <think> mean?"),
+        message("2", role="assistant", content="<think>\nHm\n</think>\n\nIt opens a thought."),
+        message("3", content="<think>loud</think> Go on"),
+        message("4", role="assistant", content="<think>Only thought", state="stopped"),
+        message("5", content="And?"),
+        message("6", role="assistant", content="<think>\n</think>Yes"),
+    ]
+    assert prompt_messages(path) == [
+        PromptMessage("user", "What does <think> mean?"),
+        PromptMessage("assistant", "It opens a thought."),
+        PromptMessage("user", "<think>loud</think> Go on\n\nAnd?"),
+        PromptMessage("assistant", "Yes"),
+    ]
+    assert [first for first, _ in shown_from(path)] == ["1", "2", "3", "6"]
+
+
 @given(st.lists(st.sampled_from(["", "a", " b\n"]), max_size=20))
 def test_prompt_roles_alternate_and_no_word_is_lost(contents):
     roles = ("user", "assistant")
@@ -113,3 +132,26 @@ def test_title_is_one_short_line_that_begins_the_text(text):
     assert 0 < len(title) <= TITLE_CHARS
     assert len(title.splitlines()) == 1
     assert title == "New chat" or " ".join(text.split()).startswith(title.removesuffix("…"))
+
+
+def test_siblings_have_the_same_parent_and_role_in_order_of_creation():
+    def message(id_, parent_id, role="assistant"):
+        return Message(id_, parent_id, role, "", NOW)
+
+    messages = (
+        message("q1", None, "user"),
+        message("a1", "q1"),
+        message("a2", "q1"),
+        message("q2", None, "user"),
+        message("q3", "a2", "user"),
+        message("note", "a2", "system"),
+        message("a3", "q1"),
+        message("a4", "q3"),
+    )
+    conversation = Conversation("c", "", "", NOW, NOW, "a4", messages)
+    found = conversation.siblings(conversation.path())
+    assert [[m.id for m in versions] for versions in found] == [
+        ["q1", "q2"], ["a1", "a2", "a3"], ["q3"], ["a4"],
+    ]  # fmt: skip
+    assert conversation.siblings(()) == []
+    assert conversation.siblings(messages[1:2]) == [(messages[1], messages[2], messages[6])]

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -67,6 +67,14 @@ class Harness(Protocol):
         """A request that is answered with exactly this text."""
         ...
 
+    def begun(self, given: str, text: str) -> Request:
+        """A request whose answer was begun, and goes on with exactly this text."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """What ids read as, without special tokens."""
+        ...
+
     def tokens(self, text: str) -> int:
         """How many tokens an answer of this text has, with one for its end where there is one."""
         ...
@@ -110,6 +118,12 @@ class FakeHarness:
     def says(self, text: str, **config: Any) -> Request:
         return self._request(Script(text), **config)
 
+    def begun(self, given: str, text: str) -> Request:
+        return self._request(Script(text), given)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode()
+
     def tokens(self, text: str) -> int:
         reader = Reader()
         self.engine.start(self.says(text), reader)
@@ -134,10 +148,13 @@ class FakeHarness:
     def is_freed(self) -> bool:
         return True
 
-    def _request(self, script: Script, **config: Any) -> Request:
+    def _request(self, script: Script, given: str = "", **config: Any) -> Request:
         name = f"request {next(self._numbers)}"
         self._scripts[name] = script
         config = {"max_new_tokens": 1500, **config}
+        messages = [PromptMessage("user", name)]
+        if given:
+            messages.append(PromptMessage("assistant", given))
         return Request(
-            self.engine.encode([PromptMessage("user", name)]), GenerationConfig(**config)
+            self.engine.encode(messages), GenerationConfig(**config), is_begun=bool(given)
         )

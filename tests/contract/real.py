@@ -73,6 +73,13 @@ class RealHarness:
         ids = self._encode(text)
         return self._request(_Plan([*ids, self.loaded.eos_token_ids[0]]), **config)
 
+    def begun(self, given: str, text: str) -> Request:
+        ids = self._encode(text)
+        return self._request(_Plan([*ids, self.loaded.eos_token_ids[0]]), given)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True))
+
     def tokens(self, text: str) -> int:
         return len(self._encode(text)) + 1
 
@@ -105,9 +112,12 @@ class RealHarness:
     def _encode(self, text: str) -> list[int]:
         return list(self.loaded.tokenizer.encode(text))
 
-    def _request(self, plan: _Plan, **config: Any) -> Request:
+    def _request(self, plan: _Plan, given: str = "", **config: Any) -> Request:
         seed = next(self._seeds)
         self._plans[seed] = plan
         config = {"max_new_tokens": 1500, **config}
-        prompt = self.engine.encode([PromptMessage("user", f"request {seed}")])
-        return Request(prompt, GenerationConfig(seed=seed, **config))
+        messages = [PromptMessage("user", f"request {seed}")]
+        if given:
+            messages.append(PromptMessage("assistant", given))
+        prompt = self.engine.encode(messages)
+        return Request(prompt, GenerationConfig(seed=seed, **config), is_begun=bool(given))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Finished, Request, Started
 from chat_ui.errors import EngineStoppedError, PromptTooLongError
 from tests.contract.harness import DEADLINE_S, Harness, Reader
@@ -243,6 +244,26 @@ def test_an_answer_ends_where_the_window_does(harness: Harness) -> None:
 def test_an_empty_prompt_is_refused(harness: Harness) -> None:
     reader, _ = begin(harness, harness.prompt(0))
     assert isinstance(reader.wait(), Failed)
+
+
+# encode: an answer that was begun goes on.
+
+
+@pytest.mark.parametrize("text", ["Well", "Well, ", "Grüße\n", " ", "👩🏽‍🚀", "<|im_end|>"])
+def test_a_prompt_ends_with_the_begun_answer(harness: Harness, text: str) -> None:
+    question = [PromptMessage("user", "Hi")]
+    asked = harness.engine.encode(question)
+    begun = harness.engine.encode([*question, PromptMessage("assistant", text)])
+    assert harness.decode(begun).endswith(text)
+    assert len(begun) > len(asked)
+
+
+def test_a_begun_answer_goes_on(harness: Harness) -> None:
+    request = harness.begun("Grüße, ", SENTENCE)
+    assert harness.decode(request.prompt_ids).endswith("Grüße, ")
+    reader, _ = begin(harness, request)
+    assert reader.wait() == Finished("stop")
+    assert reader.text == SENTENCE
 
 
 # 6. close.

@@ -1,10 +1,12 @@
 """One answer's events: in order, ended once, whatever its reader does."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import AddedToken
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.engine.answer import Answer
@@ -126,3 +128,16 @@ def test_what_went_wrong_is_a_sentence(
     assert isinstance(failed, Failed)
     assert failed.error.sentence.startswith(sentence)
     assert "/home" not in str(failed.error)
+
+
+def test_special_tokens_that_mark_thoughts_are_text(loaded: LoadedModel) -> None:
+    tokenizer = random_models.tokenizer()
+    names = ["[THINK]", "[/THINK]", "[INST]"]
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    thinking = replace(loaded, tokenizer=tokenizer, template=ChatTemplate(tokenizer))
+    answer, events = begin(thinking, stop=("EK",))
+    take(answer, thinking, "[THINK]Hm…[/THINK][INST] Yes")
+    assert text(events) == "[THINK]Hm…[/THINK] Yes"
+    answer, events = begin(thinking, stop=("K]n",))
+    take(answer, thinking, "[THINK]Hm[/THINK]no")
+    assert text(events) == "[THINK]Hm[/THIN"

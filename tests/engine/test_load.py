@@ -147,6 +147,25 @@ def test_the_template_s_end_of_turn_ends_an_answer(copied: Path) -> None:
     assert load_model(copied).eos_token_ids == (0, 2)
 
 
+@pytest.mark.parametrize("variant", ["llama", "lfm2"])
+def test_both_engines_switch_thinking_and_know_how_it_begins(variant: str, tmp_path: Path) -> None:
+    opening = (
+        "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}"
+    )
+    source = random_models.CHATML.removesuffix("{% endif %}") + opening + "{% endif %}"
+    engine = load_engine(random_models.write(tmp_path / "m", variant, chat_template=source))
+    try:
+        assert engine.facts.thinking.has_switch
+        assert engine.facts.thinking.opening_with(None) == "<think>\n"
+        assert engine.facts.thinking.opening_with(False) == ""
+        question = [PromptMessage("user", "Hello")]
+        off, on = (engine.encode(question, thinking) for thinking in (False, True))
+        assert on == engine.encode(question)
+        assert on[: len(off)] == off != on
+    finally:
+        engine.close()
+
+
 def test_the_window_is_the_smaller_of_config_and_tokenizer(copied: Path) -> None:
     random_models.change_config(copied, max_position_embeddings=512)
     assert load_model(copied).facts.window_tokens == 512

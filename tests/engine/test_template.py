@@ -1,7 +1,12 @@
 """Messages into tokens with a model's own template, and what templates do unexpectedly."""
 
+from typing import Any, Final
+
 import pytest
-from tokenizers import AddedToken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine.template import ChatTemplate
@@ -90,6 +95,130 @@ def test_without_a_system_role_the_system_prompt_goes_before_the_first_message(s
     assert "user\nHi<|im_end|>" in tokenizer.decode(template.encode([user("Hi")]))
 
 
+OPENS_THOUGHT: Final = random_models.CHATML.replace(
+    "assistant\n' }}{% endif", "assistant\n<think>\n' }}{% endif"
+)
+# As Qwen3's: what an answer thought is dropped, and what is left is trimmed.
+DROPS_THOUGHT: Final = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + "
+    "m['content'].split('</think>')[-1] | trim + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+NO_GENERATION_PROMPT: Final = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+)
+
+
+def thinker(source: str) -> Any:
+    """A tokenizer with tokens around a thought, and one of white space, as Gemma has them."""
+    tokenizer = random_models.tokenizer(source)
+    words = ["<think>", "</think>", "\n\n"]
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in words])
+    return tokenizer
+
+
+TOKENIZERS: Final = {
+    "chatml": thinker(random_models.CHATML),
+    "raises on system": thinker(random_models.RAISES_ON_SYSTEM),
+    "drops system": thinker(random_models.DROPS_SYSTEM),
+    "drops thought": thinker(DROPS_THOUGHT),
+    "opens thought": thinker(OPENS_THOUGHT),
+    "no generation prompt": thinker(NO_GENERATION_PROMPT),
+    "no thoughts": random_models.tokenizer(),
+}
+PIECES: Final = st.sampled_from(
+    [
+        "<think>",
+        "</think>",
+        "<|im_end|>",
+        "<|im_start|>",
+        " ",
+        "\n",
+        "\n\n",
+        "Well, ",
+        "é👋",
+        "\U000f0000",
+    ]
+)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=60, deadline=None)
+@given(text=st.lists(PIECES | st.text(), min_size=1).map("".join).filter(bool))
+def test_a_prompt_ends_with_the_begun_answer_exactly(name: str, text: str) -> None:
+    tokenizer = TOKENIZERS[name]
+    template = ChatTemplate(tokenizer)
+    question = [system("Be kind."), user("Hi"), assistant("Yes"), user("Go on")]
+    text = text.encode("utf-8", "replace").decode()
+    asked, begun = template.encode(question), template.encode([*question, assistant(text)])
+    assert tokenizer.decode(begun).endswith(text)
+    # What the question was read for serves its continuation, and no text ends a turn.
+    opened = name == "opens thought" and text.startswith("<think>")
+    shared = len(asked) - (2 if opened else 0)
+    assert begun[:shared] == asked[:shared]
+    assert not {0, START, END} & set(begun[shared:])
+
+
+def test_nothing_begun_is_a_question_like_any() -> None:
+    template = ChatTemplate(random_models.tokenizer())
+    assert template.encode([user("Hi"), assistant("")]) == template.encode([user("Hi")])
+
+
+def test_a_begun_answer_is_read_as_the_model_would_have_written_it() -> None:
+    tokenizer = thinker(DROPS_THOUGHT)
+    opened, closed = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    ids = ChatTemplate(tokenizer).encode([user("Hi"), assistant("<think>\nHm.\n</think>\n\nYes")])
+    assert ids.count(opened) == ids.count(closed) == 1
+    rest = tokenizer.encode("\n\nYes")
+    assert ids[-len(rest) - 1 :] == [closed, *rest]
+
+
+def test_a_thought_is_opened_once() -> None:
+    tokenizer = thinker(OPENS_THOUGHT)
+    template = ChatTemplate(tokenizer)
+    [opened] = tokenizer.convert_tokens_to_ids(["<think>"])
+    for text in ("<think>\nHm", "Hm", "Hm.</think>Yes", "\n<think>"):
+        ids = template.encode([user("Hi"), assistant(text)])
+        assert ids.count(opened) == (2 if text == "\n<think>" else 1), text
+
+
+def test_where_thought_tokens_are_special_they_stay_text() -> None:
+    tokenizer = random_models.tokenizer()
+    tokenizer.add_tokens([AddedToken("<think>", special=True)], special_tokens=True)
+    ids = ChatTemplate(tokenizer).encode([user("Hi"), assistant("<think>Hm")])
+    assert tokenizer.decode(ids, skip_special_tokens=True).endswith("<think>Hm")
+
+
+@pytest.mark.parametrize(("end", "first"), [("[/INST]", "▁a"), ("\\n", "a"), (" ", "a")])
+def test_sentencepiece_begins_a_word_only_where_the_model_would(end: str, first: str) -> None:
+    tokenizer = sentencepiece(
+        "{% for m in messages %}{{ '[INST]' + m['content'] }}{% endfor %}"
+        f"{{% if add_generation_prompt %}}{{{{ '{end}' }}}}{{% endif %}}"
+    )
+    ids = ChatTemplate(tokenizer).encode([user("b"), assistant("a b")])
+    assert tokenizer.convert_ids_to_tokens(ids)[-2:] == [first, "▁b"]
+    assert tokenizer.decode(ids).endswith("a b")
+
+
+def sentencepiece(source: str) -> Any:
+    """A tokenizer that puts a space before every text, as Llama 2's."""
+    vocabulary = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁b"]
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    rust = Tokenizer(
+        models.BPE(ids, [("▁", "a"), ("▁", "b")], unk_token="<unk>", byte_fallback=True)
+    )
+    rust.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    rust.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=rust, unk_token="<unk>", chat_template=source)
+
+
 def test_a_system_role_is_used() -> None:
     assert not ChatTemplate(random_models.tokenizer()).folds_system_prompt
 
@@ -121,3 +250,30 @@ def test_what_a_template_refuses_is_a_sentence() -> None:
     assert template.encode([user("y")])
     with pytest.raises(EngineError, match="does not take this conversation"):
         template.encode([user("x")])
+
+
+SWITCHED = random_models.CHATML.removesuffix("{% endif %}") + (
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
+    "{% endif %}{% endif %}"
+)
+
+
+def test_thinking_is_switched_where_the_template_has_a_switch() -> None:
+    tokenizer = random_models.tokenizer(SWITCHED)
+    template = ChatTemplate(tokenizer)
+    assert template.thinking.has_switch
+    default, on, off = (template.encode([user("Hi")], value) for value in (None, True, False))
+    assert default == on
+    assert tokenizer.decode(off) == tokenizer.decode(on) + "<think>\n\n</think>\n\n"
+    plain = ChatTemplate(random_models.tokenizer())
+    assert plain.encode([user("Hi")], False) == plain.encode([user("Hi")])
+
+
+def test_a_token_that_ends_thoughts_too_ends_no_answer() -> None:
+    source = random_models.CHATML.replace("<|im_end|>", "<|end|>")
+    tokenizer = random_models.tokenizer(source)
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False)])
+    assert ChatTemplate(tokenizer).end_of_turn_id == tokenizer.convert_tokens_to_ids("<|end|>")
+    names = ["<|channel|>", "<|message|>", "<|start|>"]
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    assert ChatTemplate(tokenizer).end_of_turn_id is None

@@ -180,6 +180,28 @@ def test_many_bytes_that_make_no_character_decode_as_they_would_together(
     check(ids, stop)
 
 
+@always
+@given(
+    st.text(st.sampled_from("ab é👋"), min_size=1), st.text(st.sampled_from("ab é👋"), min_size=1)
+)
+def test_a_text_goes_on_from_the_tokens_before_it(given_: str, more: str) -> None:
+    for tokenizer in (BYTE_LEVEL, SentencePieceLike()):
+        before = tokenizer.encode(given_)
+        # As a model goes on: SentencePiece's space is what it writes between words.
+        whole = tokenizer.encode(given_ + more)
+        if whole[: len(before)] != before:  # the texts share a token
+            continue
+        stream = TextStream(tokenizer, (), before)
+        assert "".join(map(stream.push, whole[len(before) :])) + stream.finish() == more
+
+
+def test_without_them_sentencepiece_would_lose_the_space_between_words() -> None:
+    tokenizer = SentencePieceLike()
+    [before, word] = tokenizer.encode("a b")
+    assert TextStream(tokenizer).push(word) == "b"
+    assert TextStream(tokenizer, (), [before]).push(word) == " b"
+
+
 def test_endless_bytes_that_make_no_character_are_not_decoded_again_and_again() -> None:
     decoded: list[int] = []
 

@@ -53,6 +53,12 @@ def calls(store, owner, ours, conversation_id, question_id, answer_id):
         ),  # None: the head
         "answer": lambda: store.add_answer(owner, conversation_id, question_id),
         "answer, question": lambda: store.add_answer(owner, ours, question_id),
+        "version": lambda: store.versions.ask(owner, conversation_id, question_id, "x", ""),
+        "version, question": lambda: store.versions.ask(owner, ours, question_id, "x", ""),
+        "edit": lambda: store.versions.write(owner, conversation_id, answer_id, "x"),
+        "edit, answer": lambda: store.versions.write(owner, ours, answer_id, "x"),
+        "show": lambda: store.versions.show(owner, conversation_id, answer_id),
+        "show, answer": lambda: store.versions.show(owner, ours, answer_id),
         "rename": lambda: store.list.rename(owner, conversation_id, "x"),
         "pin": lambda: store.list.pin(owner, conversation_id, True),
         "delete": lambda: store.list.delete(owner, conversation_id),

@@ -1,11 +1,14 @@
 """Every method of the store, and what it does not let happen."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Numbers
+from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.store import ROOT, Store
@@ -75,6 +78,40 @@ def test_another_answer_is_a_sibling(store, owner):
     assert [m.content for m in stored.messages] == ["Hello", "One", ""]
     assert (second.state, second.numbers) == ("writing", Numbers(seed=1))
     assert (stored.title, stored.system_prompt) == ("Hello", "Be brief.")
+
+
+RECIPE = Recipe("Be brief.", GenerationConfig(0.5, seed=7, stop=("END", "\n\n")), "Well, ")
+
+
+def test_an_answer_remembers_its_recipe_and_begins_with_what_it_gives(store, owner):
+    c = new(store, owner)
+    question, first = ask(store, owner, c, recipe=RECIPE)
+    assert store.conversation(owner, c).messages == (question, first)
+    assert (first.content, first.recipe, question.recipe) == ("Well, ", RECIPE, None)
+    store.update_answer(first.id, "Well, no.", "complete")
+    second = store.add_answer(owner, c, question.id, recipe=replace(RECIPE, given="a\0\ud800"))
+    third = store.add_answer(owner, c, question.id)
+    _, first, *others = store.conversation(owner, c).messages
+    assert (first.content, first.recipe) == ("Well, no.", RECIPE)
+    assert others == [second, third]
+    assert (second.content, second.recipe.given) == ("a\ufffd\ufffd", "a\ufffd\ufffd")
+    assert (third.content, third.recipe) == ("", None)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["no JSON", "[" * 100_000, "1", "[]", '{"config": {"temperature": 9}}', "null", b"\xff"],
+)
+def test_what_is_damaged_beside_the_text_hides_nothing(store, owner, damaged):
+    c = new(store, owner)
+    question, answer = ask(store, owner, c, recipe=RECIPE, numbers=Numbers(model="Tiny"))
+    with store._writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE messages SET recipe = ?", (damaged,))
+    assert store.conversation(owner, c).path() == (question, replace(answer, recipe=None))
+    with store._writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE messages SET numbers = ?", (damaged,))
+    found = store.conversation(owner, c).path()[-1]
+    assert (found.content, found.numbers) == ("Well, ", Numbers())
 
 
 def test_another_answer_may_come_with_another_system_prompt(store, owner):

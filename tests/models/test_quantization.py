@@ -65,6 +65,7 @@ def test_each_kind_asks_for_what_its_name_says(name: Precision, kind: str, is_do
     assert asked.load_in_4bit
     assert asked.bnb_4bit_quant_type == kind
     assert asked.bnb_4bit_use_double_quant is is_double
+    assert str(asked.bnb_4bit_compute_dtype) == "torch.bfloat16"
 
 
 # Checkpoints that are quantized already -------------------------------------------------------

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation
+from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
 from chat_ui.engine.protocol import Cancel, Delta, Finished, Request, Sink, Started
 from chat_ui.errors import (
@@ -19,7 +22,7 @@ from chat_ui.errors import (
     StartupError,
 )
 from chat_ui.history.store import Store
-from chat_ui.service import ChatService, ReplyOptions, chat
+from chat_ui.service import ChatService, ReplyOptions, purge
 from tests.service.conftest import ended, wait_until
 
 ANNA, BEN = "a" * 64, "b" * 64
@@ -61,7 +64,7 @@ def test_many_deletions_begin_one_thread_and_are_all_purged(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [ended(service.reply(ANNA, None, text, OPTIONS)).conversation_id for text in "abc"]
-    monkeypatch.setattr(chat, "UNDO_S", 0.3)
+    monkeypatch.setattr(purge, "UNDO_S", 0.3)
     before = threading.active_count()
     for one in made:
         service.delete_conversation(ANNA, one)
@@ -185,6 +188,93 @@ def test_regenerate_writes_beside_the_old_answer(service: ChatService) -> None:
     assert len(conversation.messages) == 3
     assert conversation.path()[-1].id == second.message_id != first.message_id
     assert texts(service, first.conversation_id) == ["Hello", "You said: Hello"]
+
+
+def test_an_answer_remembers_how_it_was_asked_for(service: ChatService) -> None:
+    config = GenerationConfig(temperature=0.3, stop=("END",))
+    first = ended(service.reply(ANNA, None, "Hello", ReplyOptions("Be brief.", config)))
+    ended(service.regenerate(ANNA, first.conversation_id, ReplyOptions("Be long.", config)))
+    question, *answers = service.conversation(ANNA, first.conversation_id).messages
+    assert question.recipe is None
+    for answer, prompt in zip(answers, ("Be brief.", "Be long."), strict=True):
+        # The seed is the one that was drawn, so that the answer can be had again.
+        assert answer.numbers.seed is not None
+        drawn = replace(config, seed=answer.numbers.seed)
+        assert answer.recipe == Recipe(prompt, drawn)
+        assert answer.numbers.model_id == "pocket-guide"
+
+
+def given(text: str, **config: Any) -> ReplyOptions:
+    return ReplyOptions(config=GenerationConfig(**config), begins_with=text)
+
+
+def test_an_answer_begins_with_what_it_is_given(service: ChatService, loader: FakeLoader) -> None:
+    loader._answer = lambda prompt: Script(f"and so on, {prompt}")
+    reply = ended(service.reply(ANNA, None, "Hello", given("Well, ")))
+    now = reply.snapshot()
+    assert (now.text, now.state) == ("Well, and so on, Hello", "complete")
+    assert now.numbers.completion_tokens == 4, "of the model's own tokens"
+    message = service.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert message.content == now.text
+    assert message.recipe is not None
+    assert message.recipe.given == "Well, "
+    again = ended(service.regenerate(ANNA, reply.conversation_id, given("No: ")))
+    assert again.snapshot().text == "No: and so on, Hello"
+
+
+def test_what_is_given_is_shown_and_stored_before_the_model_begins(
+    service: ChatService, loader: FakeLoader
+) -> None:
+    loader.gate.clear()
+    reply = service.reply(ANNA, None, "Hello", given("Well, "))
+    assert reply.snapshot().text == "Well, "
+    assert service._store.conversation(ANNA, reply.conversation_id).path()[-1].content == "Well, "
+    reply.stop()
+    loader.gate.set()
+    assert ended(reply).snapshot().state == "stopped"
+    assert texts(service, reply.conversation_id) == ["Hello", "Well, "]
+
+
+@pytest.mark.parametrize(("text", "state"), [("fail", "failed"), ("hang", "stopped")])
+def test_an_answer_without_a_token_keeps_what_it_was_given(
+    service: ChatService, loader: FakeLoader, text: str, state: str
+) -> None:
+    loader._answer = lambda prompt: Script(fails_at=0, hangs=prompt == "hang")
+    reply = service.reply(ANNA, None, text, given("Well, "))
+    if text == "hang":
+        wait_until(lambda: reply.snapshot().phase == "reading")
+        reply.stop()
+    assert ended(reply).snapshot().state == state
+    message = service.conversation(ANNA, reply.conversation_id).path()[-1]
+    assert (message.content, message.state) == ("Well, ", state)
+    assert message.numbers.completion_tokens is None
+
+
+def test_the_model_is_shown_the_beginning_as_its_own(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    start = FakeEngine.start
+
+    def note(engine: FakeEngine, request: Request, sink: Sink) -> Cancel:
+        asked.append(request)
+        return start(engine, request, sink)
+
+    monkeypatch.setattr(FakeEngine, "start", note)
+    ended(service.reply(ANNA, None, "Hello", given("Well, ")))
+    ended(service.reply(ANNA, None, "Hello", given(" \n")))
+    assert bytes(asked[0].prompt_ids).endswith(b"assistant:Well, ")
+    assert asked[0].is_begun
+    # Blanks alone are what is left of a beginning that was deleted.
+    assert b"assistant" not in bytes(asked[1].prompt_ids)
+    assert not asked[1].is_begun
+
+
+def test_a_beginning_over_the_limit_is_refused(service: ChatService) -> None:
+    with pytest.raises(InvalidRequestError, match="beginning of the answer"):
+        service.reply(ANNA, None, "Hello", given("x" * 32_001))
+    assert service.conversations(ANNA) == []
+    assert ended(service.reply(ANNA, None, "x", given("\ud800"))).snapshot().text[0] == "?"
 
 
 def test_nothing_to_regenerate_is_a_sentence(service: ChatService) -> None:

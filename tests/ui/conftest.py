@@ -111,7 +111,9 @@ class FakeService:
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
         return [
-            ConversationSummary(c.id, c.title, c.updated_at, c.id in self.pinned)
+            ConversationSummary(
+                c.id, c.title, c.updated_at, c.id in self.pinned, head_id=c.head_id
+            )
             for c in self.kept.values()
         ]
 

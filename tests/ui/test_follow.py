@@ -67,6 +67,31 @@ def test_a_finished_conversation_is_shown_once(service, follower, request_):
     assert (status["conversation"], status["busy"]) == ("c1", False)
 
 
+def test_another_version_is_shown_while_an_answer_goes_on(service, follower, request_):
+    conversation = conversation_of("Hello", "Hi", "More", "")
+    service.kept["c1"] = conversation
+    reply = service.begin()
+    # Its versions are beside what is shown: the head is the first answer.
+    service.kept["c1"] = replace(conversation, head_id="m1")
+
+    async def scene() -> list[tuple[list[str], bool]]:
+        seen = []
+        async for messages, status in follower.follow(request_, "c1", WINDOW):
+            if messages == gr.skip():
+                break
+            seen.append((texts(messages), status["busy"]))
+            if len(seen) < 4:
+                reply.take(Delta("word ", 1))
+            elif not reply.ended.is_set():
+                end(service, reply)
+        return seen
+
+    *growing, last = run(scene())
+    assert {(tuple(shown), busy) for shown, busy in growing} == {(("Hello", "Hi"), True)}
+    assert last == (["Hello", "Hi"], False)
+    assert service.kept["c1"].messages[-1].content == "word word word "
+
+
 def test_an_answer_is_shown_while_it_grows_and_at_its_end(service, follower, request_):
     service.kept["c1"] = conversation_of("Hello", "")
     reply = service.begin()

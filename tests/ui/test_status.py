@@ -1,10 +1,11 @@
 """The page's sentences."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from chat_ui.chat.messages import Message, Numbers
+from chat_ui.chat.messages import ConversationSummary, Message, Numbers
 from chat_ui.service import ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
@@ -93,6 +94,7 @@ def test_while_text_comes_the_announced_text_stays_the_same():
         ("queued", "Waiting for its turn…"),
         ("loading", "Loading Pocket Guide…"),
         ("reading", "Reading the prompt…"),
+        ("thinking", "Thinking…"),
     ],
 )
 def test_what_comes_before_the_first_word_has_a_name(phase, text):
@@ -142,3 +144,13 @@ def test_how_much_faster_is_said_only_where_drafts_can_tell(accepted, drafted, s
 
 def test_numbers_begin_with_a_capital_after_a_sentence():
     assert status.measured(Numbers(prompt_tokens=446, reused_tokens=384)).startswith("Reused 384")
+
+
+def test_the_version_changes_with_messages_and_with_what_is_shown_of_them():
+    conversation = conversation_of("Hello", "Hi")
+    later = replace(conversation, updated_at=THEN + timedelta(seconds=1))
+    switched = replace(conversation, head_id="m0")
+    versions = {status.version(one) for one in (conversation, later, switched)}
+    assert len(versions) == 3
+    line = ConversationSummary("c1", "Title", THEN, head_id="m1")
+    assert status.version(line) == status.version(conversation)

@@ -1,0 +1,136 @@
+"""What a chat template does with thoughts, probed once when a model is loaded.
+
+Templates are programs: what they do is seen by rendering. Nothing here calls torch; how a text is
+split into thoughts and answer is `chat/reasoning.py`'s business.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chat_ui.chat.reasoning import FORMATS, Format
+
+_USER_PROBE: Final = "Quixotic umbrella"
+_THOUGHT_PROBE: Final = "Zephyr harpsichord"
+_ANSWER_PROBE: Final = "Verdigris pangolin"
+
+# What templates call the switch. Source: those of Qwen3, GLM, SmolLM3, Gemma 4; DeepSeek-V3.1,
+# Granite.
+_SWITCHES: Final = ("enable_thinking", "thinking")
+_TOKEN: Final = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingFacts:
+    """What is true of a model's template; by default, of one that knows no thoughts.
+
+    Attributes:
+        opening: the end of the prompt, where it opens a thought: "<think>" and a line's end. The
+            answer's text then holds only the mark that closes it. "" where the model decides.
+        opening_when_on: the same, where thinking is switched on.
+        has_switch: thinking can be switched off.
+        strips_thoughts: thoughts of earlier turns are dropped; else the caller has to do it.
+    """
+
+    opening: str = ""
+    opening_when_on: str = ""
+    has_switch: bool = False
+    strips_thoughts: bool = False
+
+    @property
+    def begins_thinking(self) -> bool:
+        """Whether the prompt opens a thought, with the switch left alone."""
+        return bool(self.opening)
+
+    def opening_with(self, thinking: bool | None) -> str:
+        """The end of the prompt that opens a thought, or "".
+
+        Args:
+            thinking: as the switch is set; None leaves it to the template.
+        """
+        if thinking is None or not self.has_switch:
+            return self.opening
+        return self.opening_when_on if thinking else ""
+
+
+def probe(tokenizer: Any) -> ThinkingFacts:
+    """Find out what a tokenizer's chat template does; a template that refuses it does nothing."""
+    default = _prompt(tokenizer)
+    if default is None:
+        return ThinkingFacts()
+    on, off = (_prompt(tokenizer, **switched(value)) for value in (True, False))
+    has_switch = on is not None and off is not None and on != off
+    return ThinkingFacts(
+        opening=_opening(default),
+        opening_when_on=_opening(on) if has_switch and on else "",
+        has_switch=has_switch,
+        strips_thoughts=any(_strips(tokenizer, form) for form in _formats(tokenizer)),
+    )
+
+
+def switched(thinking: bool | None) -> dict[str, bool]:
+    """What a template is given so that thinking is on or off; nothing for None."""
+    return {} if thinking is None else dict.fromkeys(_SWITCHES, thinking)
+
+
+def mark_tokens(tokenizer: Any) -> dict[int, str]:
+    """Special tokens that mark thoughts, by id: left out of the text, nobody could find a thought.
+
+    Most models' marks are ordinary tokens; those of Magistral, gpt-oss and Gemma 4 are special.
+    """
+    special = {
+        token.content: int(token_id)
+        for token_id, token in tokenizer.added_tokens_decoder.items()
+        if token.special
+    }
+    found: dict[int, str] = {}
+    for form in FORMATS:
+        marks = _TOKEN.findall("".join((form.opening, form.closing, *form.joints)))
+        # `<|end|>` alone is how Phi ends its turn.
+        if marks[0] in special:
+            found |= {special[mark]: mark for mark in marks if mark in special}
+    return found
+
+
+def _formats(tokenizer: Any) -> Sequence[Format]:
+    """The formats that the template or the vocabulary names."""
+    known = str(tokenizer.get_chat_template())
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    return [
+        form
+        for form in FORMATS
+        if form.closing in known or form.closing in added or form.opening.strip() in known
+    ]
+
+
+def _prompt(tokenizer: Any, **variables: Any) -> str | None:
+    return _render(tokenizer, [{"role": "user", "content": _USER_PROBE}], **variables)
+
+
+def _strips(tokenizer: Any, form: Format) -> bool:
+    thought = f"{form.opening}{_THOUGHT_PROBE}{form.closing}{''.join(form.joints)}{_ANSWER_PROBE}"
+    turns = [("user", _USER_PROBE), ("assistant", thought), ("user", _USER_PROBE)]
+    rendered = _render(tokenizer, [{"role": role, "content": text} for role, text in turns])
+    return rendered is not None and _ANSWER_PROBE in rendered and _THOUGHT_PROBE not in rendered
+
+
+def _render(tokenizer: Any, messages: list[dict[str, str]], **variables: Any) -> str | None:
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **variables
+            )
+        )
+    except Exception:  # a template is a program of the model's author: it may raise anything
+        return None
+
+
+def _opening(prompt: str) -> str:
+    """The mark at the end of a prompt that opens a thought, with the white space after it."""
+    _, _, end = prompt.rpartition(_USER_PROBE)
+    for form in FORMATS:
+        mark = form.opening.strip()
+        if end.rstrip().endswith(mark):
+            return end[end.rindex(mark) :]
+    return ""

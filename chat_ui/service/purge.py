@@ -1,0 +1,55 @@
+"""Removes deleted conversations for good, once the time for their undo is over."""
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from chat_ui.errors import ChatUIError
+from chat_ui.history.conversation_list import ConversationList
+
+log = logging.getLogger(__name__)
+
+# How long a deleted conversation can be brought back.
+UNDO_S: Final = 120.0
+
+
+class Purge:
+    """One timer for all deletions: whoever deletes a thousand must not begin a thousand threads.
+
+    Args:
+        conversations: the lists that are purged.
+    """
+
+    def __init__(self, conversations: ConversationList) -> None:
+        self._conversations = conversations
+        self._lock = threading.Lock()
+        self._is_due = False
+        self._is_closed = False
+
+    def later(self) -> None:
+        """Purge what is deleted now, in `UNDO_S` seconds at least and twice that at most."""
+        with self._lock:
+            if self._is_due:
+                return
+            timer = threading.Timer(UNDO_S, self._purge)
+            timer.daemon = True
+            timer.start()
+            self._is_due = True
+
+    def close(self) -> None:
+        """Leave the rest to the next start."""
+        self._is_closed = True
+
+    def _purge(self) -> None:
+        with self._lock:
+            self._is_due = False
+        if self._is_closed:
+            return
+        try:
+            self._conversations.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
+            if self._conversations.has_deleted():  # some were deleted while this one waited
+                self.later()
+        except ChatUIError as error:
+            log.warning("deleted conversations are not purged yet: %s", error)
+            self.later()

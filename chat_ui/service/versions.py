@@ -1,0 +1,237 @@
+"""Questions and answers: asking, answering again, editing, going on, and which version is shown.
+
+Whatever is done, nothing that was written is altered or lost: it becomes another version.
+"""
+
+import time
+from dataclasses import replace
+
+from chat_ui.chat.messages import Conversation, Message, title_of
+from chat_ui.errors import BusyError, InvalidRequestError, NotFoundError
+from chat_ui.service.checks import checked_options, checked_text
+from chat_ui.service.files import message_of
+from chat_ui.service.opened import Opened
+from chat_ui.service.replies import Job, ReplyOptions
+from chat_ui.service.reply import Reply
+
+
+class Versions(Opened):
+    """What is written in conversations.
+
+    In each, one answer is written at a time. It goes on whichever version is shown meanwhile, and
+    is found where it was begun.
+    """
+
+    def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        """One conversation; an answer that is being written has its text of this moment.
+
+        Raises:
+            NotFoundError: there is none of this owner.
+        """
+        # The reply first: one that ends in between has its end in both places by then.
+        reply = self.running(owner, conversation_id)
+        conversation = self._store.conversation(owner, conversation_id)
+        if reply is None:
+            return conversation
+        now = reply.snapshot()
+        return replace(
+            conversation,
+            messages=tuple(
+                replace(m, content=now.text, state=now.state, error=now.error, numbers=now.numbers)
+                if m.id == reply.message_id
+                else m
+                for m in conversation.messages
+            ),
+        )
+
+    def running(self, owner: str, conversation_id: str) -> Reply | None:
+        """The reply that is being written in this owner's conversation, if any."""
+        return self._backend.replies.get(owner, conversation_id)
+
+    def reply(
+        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
+    ) -> Reply:
+        """Store a message and begin to answer it. The message is committed when this returns.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which; None begins a new one.
+            text: the message.
+            options: how to answer.
+
+        Raises:
+            InvalidRequestError: the message is empty or too long.
+            NotFoundError: there is no such conversation of this owner.
+            BusyError: an answer is being written there already, or too many are.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        text, options = self._text(text), self._options(options)
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            if conversation_id is None:  # not before: a refused message leaves no empty chat
+                made = self._store.create(owner, title_of(text), options.system_prompt)
+                conversation_id = made.id
+            question, answer = self._store.add_question(
+                owner, conversation_id, text, None, options.system_prompt, recipe=options.recipe
+            )
+            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+
+    def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        options: ReplyOptions,
+        message_id: str | None = None,
+    ) -> Reply:
+        """Answer a question again, beside the answers it has.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which.
+            options: how to answer.
+            message_id: the question, or one of its answers; None is the newest one shown.
+
+        Raises:
+            InvalidRequestError: there is no question.
+            NotFoundError: there is no such conversation of this owner, or no such message in it.
+            BusyError: an answer is being written there already, or too many are.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        options = self._options(options)
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            conversation = self._store.conversation(owner, conversation_id)
+            leaf = None if message_id is None else message_of(conversation, message_id).id
+            question, _ = _turn(conversation, leaf)
+            answer = self._store.add_answer(
+                owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
+            )
+            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+
+    def continue_answer(
+        self, owner: str, conversation_id: str, message_id: str, options: ReplyOptions
+    ) -> Reply:
+        """Let the model go on with an answer, in a new version that begins with its whole text.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which.
+            message_id: the answer.
+            options: how to go on; what they say of the beginning does not count.
+
+        Raises:
+            InvalidRequestError: the answer is empty, or answers no question.
+            NotFoundError: there is no such conversation of this owner, or no such answer in it.
+            BusyError: an answer is being written there already, this one perhaps, or too many are.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        options = self._options(replace(options, begins_with=""))
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            conversation = self._store.conversation(owner, conversation_id)
+            begun = message_of(conversation, message_id)
+            if begun.role != "assistant":
+                raise NotFoundError
+            if not begun.content.strip():
+                raise InvalidRequestError(
+                    "There is nothing to go on with: the answer is empty.", "Press Regenerate."
+                )
+            # An imported question may have several answers, one following the other.
+            question, answers = _turn(conversation, begun.id)
+            text = "\n\n".join(answer.content for answer in answers if answer.content)
+            options = replace(options, begins_with=text)
+            answer = self._store.add_answer(
+                owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
+            )
+            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+
+    def edit_question(
+        self, owner: str, conversation_id: str, message_id: str, text: str, options: ReplyOptions
+    ) -> Reply:
+        """Ask something else in a question's place, and begin to answer it.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which.
+            message_id: the question; it stays, with what followed it, as another version.
+            text: what is asked instead.
+            options: how to answer.
+
+        Raises:
+            InvalidRequestError: the text is empty or too long.
+            NotFoundError: there is no such conversation of this owner, or no such question in it.
+            BusyError: an answer is being written there already, or too many are.
+            HistoryError: it could not be stored.
+        """
+        sent_at = time.monotonic()
+        text, options = self._text(text), self._options(options)
+        with self._backend.replies.reserved(owner, conversation_id) as begin:
+            question, answer = self._store.versions.ask(
+                owner, conversation_id, message_id, text, options.system_prompt, options.recipe
+            )
+            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+
+    def edit_answer(self, owner: str, conversation_id: str, message_id: str, text: str) -> str:
+        """Write an answer oneself, beside another one; no model has a part in it.
+
+        It has neither a recipe nor numbers, by which one knows it.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: which.
+            message_id: the answer beside which it stands.
+            text: all of it.
+
+        Returns:
+            The new message's id; it is shown now.
+
+        Raises:
+            InvalidRequestError: the text is empty or too long.
+            NotFoundError: there is no such conversation of this owner, or no such answer in it.
+            BusyError: this answer is still being written.
+            HistoryError: it could not be stored.
+        """
+        reply = self.running(owner, conversation_id)
+        if reply is not None and reply.message_id == message_id and not reply.ended.is_set():
+            raise BusyError("This answer is still being written.", "Wait for it, or press Stop.")
+        before = message_of(self._store.conversation(owner, conversation_id), message_id)
+        # One that went on may be longer than a message may, and can be edited nevertheless.
+        text = checked_text(text, max(self.settings.max_message_chars, len(before.content)))
+        return self._store.versions.write(owner, conversation_id, before.id, text).id
+
+    def show_version(self, owner: str, conversation_id: str, message_id: str) -> None:
+        """Show a version of a message, with the newest of what follows it.
+
+        An answer that is being written elsewhere in the conversation goes on, and a page that
+        follows it sees its end; the next message waits for it as ever.
+
+        Raises:
+            NotFoundError: there is no such conversation of this owner, or no such message in it.
+            HistoryError: it could not be stored.
+        """
+        self._store.versions.show(owner, conversation_id, message_id)
+
+    def stop_reply(self, owner: str, conversation_id: str) -> None:
+        """End the answer that is being written in this owner's conversation; its text stays."""
+        reply = self.running(owner, conversation_id)
+        if reply is not None:
+            reply.stop()
+
+    def _text(self, text: str) -> str:
+        return checked_text(text, self.settings.max_message_chars)
+
+    def _options(self, options: ReplyOptions) -> ReplyOptions:
+        return checked_options(options, self.settings.max_message_chars)
+
+
+def _turn(conversation: Conversation, leaf_id: str | None) -> tuple[Message, tuple[Message, ...]]:
+    """The last question on the way to a message (the head, if None), and what answers it there.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    path = conversation.path(leaf_id)
+    for place in reversed(range(len(path))):
+        if path[place].role == "user":
+            return path[place], path[place + 1 :]
+    raise InvalidRequestError("There is no answer to write again.", "Send a message first.")
