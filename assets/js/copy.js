@@ -1,5 +1,5 @@
 // Takes the marks that chat_ui/ui/view.py puts into messages out of the page and out of what is
-// copied. Runs in the page's head, before Gradio's own script. Does nothing else.
+// copied, and copies texts of ours. Runs in the page's head, before Gradio's own script.
 {
   const MARK = "\u2060";
   // The join before a note is Gradio's: a line break within a message, more when all are copied.
@@ -14,10 +14,21 @@
     return text || unmarked(shown).replace(/^\*|\*$|\\(?=[\\`*_[\]])/g, "");
   };
 
-  if (navigator.clipboard) {
-    const write = navigator.clipboard.writeText.bind(navigator.clipboard);
-    navigator.clipboard.writeText = (text) => write(original(String(text)));
-  }
+  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
+  if (write) navigator.clipboard.writeText = (text) => write(original(String(text)));
+
+  // Copies a text as it is; whether it could.
+  (window.chatUI ??= {}).copyText = async (text) => {
+    if (write) return write(text).then(() => true, () => false);
+    const box = document.createElement("textarea");
+    box.value = text;
+    box.style.cssText = "position: fixed; top: -99px";
+    document.body.append(box);
+    box.select();
+    const done = document.execCommand("copy");
+    box.remove();
+    return done;
+  };
   // Without HTTPS there is no navigator.clipboard: Gradio copies from a textarea out of sight.
   document.addEventListener("copy", (event) => {
     const box = event.target;

@@ -1,4 +1,5 @@
-// What this browser keeps: the draft of each tab, and the generation settings. A browser may refuse to.
+// What this browser keeps: the draft of each tab, the generation settings, and system prompts. A browser may
+// refuse to.
 (() => {
   "use strict";
   const ui = (window.chatUI ??= {});
@@ -6,26 +7,35 @@
 
   const DRAFT = "chat_ui.draft";
   const SETTINGS = "chat_ui.settings.1";
+  const PROMPTS = "chat_ui.prompts.1";
 
   function read(storage, key) {
     try { return window[storage].getItem(key); } catch { return null; }
   }
 
   function write(storage, key, value) {
-    try { window[storage].setItem(key, value); } catch { /* private mode: nothing is kept */ }
+    try { window[storage].setItem(key, value); } catch { return false; /* private mode: nothing is kept */ }
+    return true;
   }
+
+  function list(key) {
+    let kept = [];
+    try { kept = JSON.parse(read("localStorage", key) ?? "[]"); } catch { /* damaged: none */ }
+    return Array.isArray(kept) ? kept : [];
+  }
+
+  const isPrompt = (one) => Array.isArray(one) && one.length === 2 && one.every((text) => typeof text === "string");
 
   // What was kept may be of another version: a value of the wrong kind is left out. undefined changes nothing.
   function settings() {
-    let kept = [];
-    try { kept = JSON.parse(read("localStorage", SETTINGS) ?? "[]"); } catch { /* damaged: none */ }
-    if (!Array.isArray(kept)) return [];
-    return kept.map((value) => (["number", "string"].includes(typeof value) ? value : undefined));
+    return list(SETTINGS).map((value) => (["number", "string"].includes(typeof value) ? value : undefined));
   }
 
   ui.kept = {
     draft: () => read("sessionStorage", DRAFT) ?? "",
     keepDraft: (text) => write("sessionStorage", DRAFT, text),
+    prompts: () => list(PROMPTS).filter(isPrompt), // [name, text]
+    keepPrompts: (prompts) => write("localStorage", PROMPTS, JSON.stringify(prompts)),
   };
   ui.keptSettings = settings;
   ui.keepSettings = (values) => {

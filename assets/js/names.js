@@ -13,6 +13,7 @@
     "#system-prompt textarea": "System prompt",
     "#set-seed :is(input, textarea)": "Seed",
     "#set-stop-strings textarea": "Stop strings",
+    "#set-begins-with textarea": "Start the answer with",
   };
   for (const name of SLIDERS) {
     const id = `#set-${name.toLowerCase().replaceAll(" ", "-")}`;
@@ -22,6 +23,7 @@
   const DESCRIPTIONS = {
     "#set-seed :is(input, textarea)": "note-seed",
     "#set-assisted-generation input": "note-assisted",
+    "#system-prompt textarea": "note-system-prompt",
   };
 
   function set(selector, attribute, value) {
@@ -33,6 +35,8 @@
     for (const [selector, name] of Object.entries(NAMES)) set(selector, "aria-label", name);
     for (const [selector, id] of Object.entries(DESCRIPTIONS)) set(selector, "aria-describedby", id);
     ui.scroll.hook();
+    ui.messages.draw();
+    ui.prompts.draw();
   }
 
   // A stream of tokens makes many mutations: five times a second is often enough.

@@ -39,21 +39,24 @@
     area.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  const draft = () => [page.unsent, box()?.value].filter(Boolean).join("\n\n");
+  // While a message is being edited, the box holds that; the draft is what stood there before.
+  const draft = () =>
+    [page.unsent, ui.editing.draft() ?? box()?.value].filter(Boolean).join("\n\n");
 
   // The draft outlives a reload of this tab: ours after a restart of the server, and Gradio's own.
   const keepDraft = () => ui.kept.keepDraft(draft());
 
   function giveBackUnsent() {
-    const text = draft();
+    const text = [page.unsent, box()?.value].filter(Boolean).join("\n\n");
     page.unsent = "";
     setBox(text);
   }
 
   // Runs as Send's `js`: the box is free for the next message before the server has answered.
-  function sending(values) {
+  function sending([text, , ...values]) {
     page.isPressed = false;
-    const text = values[0] ?? "";
+    text ??= "";
+    values.unshift(text, ui.editing.id());
     if (text.trim()) {
       page.unsent = text;
       setBox("");
@@ -84,6 +87,12 @@
   function keepFromSending(event) {
     // A second press at once is one too many: a new text in the box is not that.
     const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
+    if (ui.editing.ofAnswer() && box()?.value.trim()) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      ui.editing.save(box().value);
+      return;
+    }
     const reason = ui.isAway() ? AWAY
       : root.hasAttribute("data-busy") && !page.isOpening ? BUSY // busy is what one is leaving
       : box()?.value.trim() ? "" : EMPTY;
@@ -122,8 +131,14 @@
       keepFromSending(event);
     } else if (event.key === "Escape") {
       const { target } = event;
+      // A popover that is open, and a dialog, close first; the browser sees to it.
+      if (document.querySelector(":popover-open, dialog[open]")) return;
       if (target.getAttribute?.("aria-expanded") === "true") return; // an open list closes first
       if (target.matches?.("#rail-island input") && target.value) return; // given up or emptied first
+      if (inBox && ui.editing.isOn()) {
+        ui.editing.end();
+        return;
+      }
       if (!ui.drawers.close() && root.hasAttribute("data-busy")) byId("stop")?.click();
     }
   }, true);
@@ -150,15 +165,18 @@
     setText(byId("status"), now.text);
     setText(byId("live"), now.live);
     showNotes(now.notes);
+    ui.messages.show(now.messages);
     page.isBusy = now.busy;
     page.version = now.version;
     setSending(false);
     root.toggleAttribute("data-empty", now.empty);
     root.toggleAttribute("data-earlier", now.earlier > 0);
     root.toggleAttribute("data-regenerate", now.regenerate);
+    root.toggleAttribute("data-continue", now.continue);
     if (isOther) showConversation(now, isFirst);
     // Who was quicker than the first status has sent the draft already.
-    if (isFirst && !page.unsent && !box()?.value) setBox(ui.kept.draft());
+    // A browser fills boxes with what stood there before a reload, which may be a message being edited.
+    if (isFirst && !page.unsent && (!box()?.value || ui.kept.draft())) setBox(ui.kept.draft());
     if (hasEnded && byId("alert")?.dataset.kind === "hint") showAlert("");
     if (isOther || hasEnded) ui.pulse();
   }
@@ -184,6 +202,7 @@
   function showConversation(now, isFirst) {
     const before = page.conversation;
     page.conversation = now.conversation;
+    if (before) ui.editing.end();
     const url = new URL(location.href);
     if (now.conversation) url.searchParams.set("c", now.conversation);
     else url.searchParams.delete("c");
@@ -233,6 +252,7 @@
     if ("conversation" in now) page.expected = now.conversation;
     if (now.kind === "sent") {
       page.unsent = "";
+      ui.editing.end();
       keepDraft();
     }
     if (now.kind === "unsent") giveBackUnsent();
@@ -244,14 +264,18 @@
       }
       setOpening(false);
     }
-    showAlert(now.sentence);
+    // What was just done may have opened this one, and is still told.
+    if (now.sentence || byId("alert")?.dataset.kind !== "done") showAlert(now.sentence);
     if (now.kind !== "opened") ui.pulse();
   }
 
+  let alertTimer = 0;
   function showAlert(sentence, kind = "error") {
     const place = byId("alert");
     if (!place) return;
-    place.dataset.kind = kind;
+    place.dataset.kind = sentence ? kind : "";
+    clearTimeout(alertTimer);
+    if (kind === "done") alertTimer = setTimeout(() => showAlert(""), 10_000);
     if (!sentence) {
       place.replaceChildren();
       return;
@@ -264,6 +288,15 @@
   }
 
   // ---- small things ----
+
+  // Show the conversation as it is now on the server.
+  const refresh = () => islands.bar.trigger("tick");
+
+  // Said by a screen reader, and seen by nobody.
+  function announce(sentence) {
+    setText(byId("said"), "");
+    setTimeout(() => setText(byId("said"), sentence), 50);
+  }
 
   function element(tag, text) {
     const made = document.createElement(tag);
@@ -294,8 +327,9 @@
 
   const MOUNT = {
     bar: () => { ui.drawers.show(); ui.pulse(); setOpening(true); },
-    rail: () => ui.rail.mount(),
+    rail: () => { ui.rail.mount(); ui.files.mount(); },
     model: (island) => ui.models.mount(island),
+    prompts: (island) => ui.prompts.mount(island),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),
@@ -307,7 +341,8 @@
       MOUNT[name](island);
       ui.nameControls();
     },
-    sending, regenerating, keepDraft, showAlert, followNews, choose, idFromUrl, element, setText,
+    sending, regenerating, keepDraft, setBox, refresh, announce, showAlert, followNews, choose, idFromUrl, element, setText,
     chosen: () => page.chosen,
+    draftInBox: () => box()?.value ?? "",
   });
 })();

@@ -96,6 +96,7 @@
     note.classList.toggle("error", Boolean(now.error));
     ui.setText(byId("note-seed"), now.seed);
     ui.setText(byId("note-assisted"), now.assisted);
+    ui.setText(byId("note-system-prompt"), now.system_prompt);
     ui.models.show(now);
   }
 

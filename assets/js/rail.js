@@ -269,7 +269,7 @@
   });
 
   ui.rail = {
-    mount, markCurrent,
+    mount, markCurrent, call,
     focusSearch() {
       ui.drawers.open("rail");
       byId("search")?.focus();

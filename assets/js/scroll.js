@@ -54,5 +54,17 @@
     if (event.target.closest?.("#earlier")) keepPlace();
   });
 
-  ui.scroll = { hook, stick() { sticks = true; toEnd(); } };
+  // What comes in its place is of another length: where one looks, one goes on looking.
+  function hold(place) {
+    if (!log || !place) return;
+    sticks = false;
+    const top = place.getBoundingClientRect().top;
+    const observer = new MutationObserver(() => {
+      if (place.isConnected) log.scrollTop += place.getBoundingClientRect().top - top;
+    });
+    observer.observe(log, { subtree: true, childList: true, characterData: true });
+    setTimeout(() => observer.disconnect(), 1500);
+  }
+
+  ui.scroll = { hook, hold, stick() { sticks = true; toEnd(); } };
 })();

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from chat_ui.chat import exchange, markdown_export
 from chat_ui.chat.imports import MAX_CONVERSATIONS
-from chat_ui.chat.messages import ConversationSummary, Message
+from chat_ui.chat.messages import Conversation, ConversationSummary, Message
 from chat_ui.errors import EngineError, NotAllowedError, NotFoundError
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.service import files
@@ -264,35 +264,49 @@ class ChatService(Versions):
         ids = self._store.list.add(owner, found.conversations)
         return files.Added(tuple(ids), found.left_out)
 
-    def export_json(self, owner: str, conversation_id: str | None) -> str:
-        """A conversation with all its versions, for `add_conversations`.
+    def export_json(self, owner: str, conversation_id: str | None) -> tuple[str, str]:
+        """Conversations with all their versions, for `add_conversations`.
 
         Args:
             owner: whose.
             conversation_id: which; None for all of the owner's, the newest `MAX_CONVERSATIONS`.
 
+        Returns:
+            A name for the file, and its text.
+
         Raises:
             NotFoundError: there is no such conversation of this owner.
         """
-        if conversation_id is not None:
-            found = [self.conversation(owner, conversation_id)]
-        else:
-            found = []
-            for line in self._store.list.newest(owner, limit=MAX_CONVERSATIONS):
-                with suppress(NotFoundError):  # it was deleted meanwhile
-                    found.append(self.conversation(owner, line.id))
+        found = self._exported(owner, conversation_id)
         if self.settings.model_is_fixed:
             found = [files.without_folders(one) for one in found]
-        return exchange.to_json(found)
+        return _name(found, conversation_id, ".json"), exchange.to_json(found)
 
-    def export_markdown(self, owner: str, conversation_id: str) -> tuple[str, str]:
-        """The shown path of a conversation to be read: a name for the file, and its text.
+    def export_markdown(self, owner: str, conversation_id: str | None) -> tuple[str, str]:
+        """The shown paths of conversations, to be read.
+
+        Args:
+            owner: whose.
+            conversation_id: which; None for all of the owner's, the newest `MAX_CONVERSATIONS`.
+
+        Returns:
+            A name for the file, and its text.
 
         Raises:
             NotFoundError: there is no such conversation of this owner.
         """
-        found = self.conversation(owner, conversation_id)
-        return markdown_export.markdown_name(found), markdown_export.to_markdown(found)
+        found = self._exported(owner, conversation_id)
+        texts = map(markdown_export.to_markdown, found)
+        return _name(found, conversation_id, ".md"), "\n".join(texts)
+
+    def _exported(self, owner: str, conversation_id: str | None) -> list[Conversation]:
+        if conversation_id is not None:
+            return [self.conversation(owner, conversation_id)]
+        found = []
+        for line in self._store.list.newest(owner, limit=MAX_CONVERSATIONS):
+            with suppress(NotFoundError):  # it was deleted meanwhile
+                found.append(self.conversation(owner, line.id))
+        return found
 
     def python_script(self, owner: str, conversation_id: str, message_id: str) -> str:
         """A script that asks transformers for an answer again, as it was asked for.
@@ -309,3 +323,8 @@ class ChatService(Versions):
             # Visitors don't have this machine's folders, and are not told of them.
             hub_only=self.settings.model_is_fixed,
         )
+
+
+def _name(found: list[Conversation], conversation_id: str | None, suffix: str) -> str:
+    title = "All conversations" if conversation_id is None else found[0].title
+    return markdown_export.file_name(title, suffix)

@@ -62,6 +62,8 @@ class ModelStatus:
         error: why the last change failed; None after one that worked.
         drafter: what drafts for assisted generation; "" where nothing can, or nothing is loaded.
         is_mixture: a mixture of experts, which assisted generation seldom helps.
+        folds_system_prompt: its template has no system role, so the system prompt is put before the
+            first user message.
         has_thinking_switch: an answer can be asked for with or without a thought before it.
         repeats_in_company: whether a seed repeats an answer while others are being written, too.
             Other numbers than float32 round differently in batches of another size.
@@ -83,6 +85,7 @@ class ModelStatus:
     error: str | None = None
     drafter: str = ""
     is_mixture: bool = False
+    folds_system_prompt: bool = False
     has_thinking_switch: bool = False
     repeats_in_company: bool = True
     others: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ def of_facts(facts: EngineFacts) -> dict[str, object]:
         "note": facts.dtype_reason,
         "drafter": facts.drafter,
         "is_mixture": facts.is_mixture,
+        "folds_system_prompt": facts.folds_system_prompt,
         "has_thinking_switch": facts.thinking.has_switch,
         "repeats_in_company": facts.dtype == "float32" and facts.precision == "full",
         "weight_bytes": facts.weight_bytes,
@@ -116,6 +120,7 @@ NO_MODEL: dict[str, object] = {
     "note": "",
     "drafter": "",
     "is_mixture": False,
+    "folds_system_prompt": False,
     "has_thinking_switch": False,
     "repeats_in_company": True,
     "weight_bytes": None,

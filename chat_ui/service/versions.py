@@ -109,14 +109,14 @@ class Versions(Opened):
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
     def continue_answer(
-        self, owner: str, conversation_id: str, message_id: str, options: ReplyOptions
+        self, owner: str, conversation_id: str, message_id: str | None, options: ReplyOptions
     ) -> Reply:
         """Let the model go on with an answer, in a new version that begins with its whole text.
 
         Args:
             owner: whose conversation.
             conversation_id: which.
-            message_id: the answer.
+            message_id: the answer; None for the last message shown.
             options: how to go on; what they say of the beginning does not count.
 
         Raises:
@@ -129,7 +129,7 @@ class Versions(Opened):
         options = self._options(replace(options, begins_with=""))
         with self._backend.replies.reserved(owner, conversation_id) as begin:
             conversation = self._store.conversation(owner, conversation_id)
-            begun = message_of(conversation, message_id)
+            begun = message_of(conversation, message_id or conversation.head_id)
             if begun.role != "assistant":
                 raise NotFoundError
             if not begun.content.strip():

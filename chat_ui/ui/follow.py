@@ -22,6 +22,7 @@ from chat_ui.chat.messages import Conversation, Message
 from chat_ui.errors import ChatUIError, as_shown
 from chat_ui.service import ChatService, Reply, ReplySnapshot
 from chat_ui.ui import view
+from chat_ui.ui.message_bars import bars
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import Status, conversation_status, empty_status, writing_status
 from chat_ui.ui.visitor import page_of
@@ -121,17 +122,18 @@ class Follower:
             reply, conversation = await self._offload(self._look, owner, conversation_id)
             earlier = max(0, len(conversation.path()) - window)
             newest = _newest(conversation, window)
+            below = {"messages": bars(conversation, window)}
             if reply is None or reply.ended.is_set():
-                yield _messages(newest, window), conversation_status(newest, earlier)
+                yield _messages(newest, window), conversation_status(newest, earlier) | below
                 return
             with reply.followed():
-                growing = self._growing(newest, earlier, reply, mine)
+                growing = self._growing(newest, earlier, below, reply, mine)
                 async with aclosing(growing) as stream:
                     async for shown in stream:
                         yield shown
 
     async def _growing(
-        self, newest: Conversation, earlier: int, reply: Reply, mine: _View
+        self, newest: Conversation, earlier: int, below: Status, reply: Reply, mine: _View
     ) -> Stream:
         """The window while its answer grows, until that ends or the page shows something else."""
         *above, answer = newest.messages
@@ -145,7 +147,7 @@ class Follower:
                 last = _grown(answer, now) if is_newest_answer else answer
                 yield (
                     before + _messages(_of(newest, [last]), 1),
-                    writing_status(newest, earlier, now, self._service.model),
+                    writing_status(newest, earlier, now, self._service.model) | below,
                 )
             await mine.wait(tick_s(now.text))
 

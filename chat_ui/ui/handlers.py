@@ -77,30 +77,68 @@ class Handlers:
         self,
         request: gr.Request,
         text: object,
+        edited_id: object,
         conversation_id: object,
         system_prompt: object,
+        begins_with: object,
         *values: object,
     ) -> tuple[str, Outcome]:
-        """Store a message and begin its answer. Gives the conversation's id and the outcome."""
+        """Store a message and begin its answer. Gives the conversation's id and the outcome.
+
+        Args:
+            request: who asks.
+            text: the message.
+            edited_id: the question that it is another version of; "" for a new one.
+            conversation_id: where; "" begins a new one.
+            system_prompt: the panel's.
+            begins_with: how the answer shall begin.
+            values: the generation settings.
+        """
         try:
-            reply = await self._offload(
-                self._service.reply,
-                owner_of(request),
-                _id(conversation_id) or None,
-                _text(text),
-                _options(system_prompt, values),
+            owner, options = owner_of(request), _options(system_prompt, begins_with, values)
+            conversation, edited = _id(conversation_id), _id(edited_id)
+            reply = await (
+                self._offload(
+                    self._service.edit_question, owner, conversation, edited, _text(text), options
+                )
+                if edited
+                else self._offload(
+                    self._service.reply, owner, conversation or None, _text(text), options
+                )
             )
         except Exception as error:
             return _id_or_none(conversation_id), outcome("unsent", _sentence(error))
         return reply.conversation_id, outcome("sent", conversation=reply.conversation_id)
 
     async def regenerate(
-        self, request: gr.Request, conversation_id: object, system_prompt: object, *values: object
+        self,
+        request: gr.Request,
+        conversation_id: object,
+        system_prompt: object,
+        begins_with: object,
+        *values: object,
     ) -> Outcome:
         """Begin another answer to the newest question."""
         return await self._tried(
             lambda: self._service.regenerate(
-                owner_of(request), _id(conversation_id), _options(system_prompt, values)
+                owner_of(request),
+                _id(conversation_id),
+                _options(system_prompt, begins_with, values),
+            )
+        )
+
+    async def go_on(
+        self,
+        request: gr.Request,
+        conversation_id: object,
+        system_prompt: object,
+        _begins_with: object,
+        *values: object,
+    ) -> Outcome:
+        """Go on with the newest answer, which was cut."""
+        return await self._tried(
+            lambda: self._service.continue_answer(
+                owner_of(request), _id(conversation_id), None, _options(system_prompt, "", values)
             )
         )
 
@@ -128,8 +166,10 @@ def _sentence(error: Exception) -> str:
     return as_shown(error)
 
 
-def _options(system_prompt: object, values: tuple[object, ...]) -> ReplyOptions:
-    return ReplyOptions(_text(system_prompt), generation.config(values))
+def _options(
+    system_prompt: object, begins_with: object, values: tuple[object, ...]
+) -> ReplyOptions:
+    return ReplyOptions(_text(system_prompt), generation.config(values), _text(begins_with))
 
 
 def _text(value: object) -> str:

@@ -40,7 +40,20 @@ RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2>
   placeholder="Search conversations" autocomplete="off" maxlength="200">
 <div id="conversations"></div>
 <p class="none" role="status"></p></nav>
-<div id="undo" role="status"></div>"""
+<div id="undo" role="status"></div>
+<div id="files"><button type="button" popovertarget="export-menu">Export</button>
+<button type="button" id="import">Import</button>
+<button type="button" id="show-keys" aria-label="Keyboard shortcuts"
+  title="Keyboard shortcuts">?</button>
+<input type="file" id="import-file" accept=".json,application/json" hidden>
+<div id="export-menu" popover role="group" aria-label="Export">
+<p>This conversation</p>
+<button type="button" data-which="one" data-form="json">JSON, with all versions</button>
+<button type="button" data-which="one" data-form="markdown">Markdown, to read</button>
+<p>All conversations</p>
+<button type="button" data-which="all" data-form="json">JSON, to import again</button>
+<button type="button" data-which="all" data-form="markdown">Markdown, to read</button>
+</div></div>"""
 
 WELCOME: Final = """<div id="welcome"><h1>What would you like to know?</h1>
 <p>The model runs on this server, and your conversations are kept there.</p>
@@ -50,7 +63,8 @@ STATUS: Final = """<div class="status-row"><p id="status" role="status"
   aria-label="Answer"></p><p id="live"
   aria-hidden="true"></p></div><ul id="notes"></ul>"""
 
-ALERT: Final = """<div id="alert" role="alert"></div>"""
+ALERT: Final = """<div id="alert" role="alert"></div>
+<p id="said" class="visually-hidden" role="status"></p><p id="editing" hidden></p>"""
 
 
 def island(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
@@ -70,6 +84,6 @@ def welcome() -> gr.HTML:
     return island("welcome", WELCOME, list(EXAMPLES))
 
 
-def status() -> gr.HTML:
+def status(**options: Any) -> gr.HTML:
     """The line under the chat."""
-    return island("status", STATUS, empty_status() | {"empty": None})
+    return island("status", STATUS, empty_status() | {"empty": None}, **options)

@@ -14,6 +14,8 @@ from chat_ui.ui.server_call import Answer, ServerFunction, asked_with, text_of
 # What the service refuses in words of its own may come this far.
 TEXT_CHARS: Final = 10_000
 ID_CHARS: Final = 64
+# Of a file that is imported; assets/js/files.js says so before it sends a larger one.
+FILE_CHARS: Final = 100_000_000
 
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
@@ -41,6 +43,15 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         service.restore_conversation(owner, _id(given))
         return {}
 
+    def export_conversations(owner: str, given: Any) -> Answer:
+        """Of {"id": one of them, or "" for all, "form": "json" or "markdown"}."""
+        return _file(service, owner, _id(given), text_of(given, "form", ID_CHARS))
+
+    def import_conversations(owner: str, given: Any) -> Answer:
+        """Of {"text": a file's}."""
+        found = service.add_conversations(owner, text_of(given, "text", FILE_CHARS))
+        return {"sentence": imported(len(found.ids), found.left_out), "conversation": found.ids[0]}
+
     def server_function(call: Callable[[str, Any], Answer]) -> ServerFunction:
         async def function(given: Any, request: gr.Request) -> Answer:
             return await asked(request, lambda owner: call(owner, given))
@@ -56,6 +67,8 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
             pin_conversation,
             delete_conversation,
             restore_conversation,
+            export_conversations,
+            import_conversations,
         )
     ]
 
@@ -72,6 +85,24 @@ def lines(summaries: Sequence[ConversationSummary]) -> list[dict[str, Any]]:
         }
         for summary in summaries
     ]
+
+
+def imported(count: int, left_out: int) -> str:
+    """What an import came to, as a sentence."""
+    done = "1 conversation" if count == 1 else f"{count:,} conversations"
+    if not left_out:
+        return f"Imported {done}."
+    return f"Imported {done}; {left_out:,} could not be read and " + (
+        "was left out." if left_out == 1 else "were left out."
+    )
+
+
+def _file(service: ChatService, owner: str, conversation_id: str, form: str) -> Answer:
+    if form == "markdown":
+        name, text = service.export_markdown(owner, conversation_id or None)
+        return {"name": name, "text": text, "type": "text/markdown;charset=utf-8"}
+    name, text = service.export_json(owner, conversation_id or None)
+    return {"name": name, "text": text, "type": "application/json"}
 
 
 def _id(given: Any) -> str:

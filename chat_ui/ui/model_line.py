@@ -48,6 +48,7 @@ def model_line(status: ModelStatus) -> dict[str, Any]:
         "error": status.error or "",
         "seed": seed_note(status),
         "assisted": assisted_note(status),
+        "system_prompt": system_prompt_note(status),
         "loading": None if status.loading is None else loading(status.loading),
         "loaded": loaded(status),
     }
@@ -148,6 +149,13 @@ def assisted_note(status: ModelStatus) -> str:
     if not status.is_mixture:
         return drafts
     return f"{drafts} With a mixture of experts, such as this model, it seldom helps."
+
+
+def system_prompt_note(status: ModelStatus) -> str:
+    """What becomes of a system prompt where the loaded model's template has no place for it."""
+    if not status.folds_system_prompt:
+        return ""
+    return "This model knows no system prompt: it is put before your first message."
 
 
 def _state(status: ModelStatus) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from chat_ui.service import ChatService
-from chat_ui.ui import islands, list_server, theme, view
+from chat_ui.ui import islands, list_server, message_server, theme, view
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
 from chat_ui.ui.offload import Offload, Threads
@@ -47,6 +47,7 @@ class Parts:
     """The page's components that events use."""
 
     conversation: gr.Textbox
+    edited: gr.Textbox
     window: gr.Number
     bar: gr.HTML
     new_chat: gr.Button
@@ -56,6 +57,7 @@ class Parts:
     status: gr.HTML
     outcome: gr.HTML
     regenerate: gr.Button
+    go_on: gr.Button
     message: gr.Textbox
     send: gr.Button
     stop: gr.Button
@@ -93,6 +95,7 @@ def _head() -> str:
 
 def _layout(service: ChatService, offload: Offload) -> Parts:
     conversation = gr.Textbox("", visible=False, label="Conversation")
+    edited = gr.Textbox("", visible=False, label="Edited message")
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
     with gr.Row(elem_id="bar"):
         pulse = pulse_of(service, offload)
@@ -107,15 +110,17 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
             chat = _chatbot()
             islands.welcome()
             with gr.Row(elem_id="under"):
-                status = islands.status()
+                calls = message_server.server_functions(service, offload)
+                status = islands.status(server_functions=calls)
+                go_on = gr.Button("Continue", elem_id="continue", size="sm")
                 regenerate = gr.Button("Regenerate", elem_id="regenerate", size="sm")
             outcome = islands.island("outcome", islands.ALERT)
             message, send, stop = _composer()
         with gr.Column(elem_id="panels"):
             controls = build_panels(service, offload)
     return Parts(
-        conversation, window, bar, new_chat, rail, earlier, chat, status, outcome, regenerate,
-        message, send, stop, controls,
+        conversation, edited, window, bar, new_chat, rail, earlier, chat, status, outcome,
+        regenerate, go_on, message, send, stop, controls,
     )  # fmt: skip
 
 
@@ -194,24 +199,31 @@ def _opening_events(demo: gr.Blocks, parts: Parts, handlers: Handlers) -> Iterat
 def _answering_events(
     parts: Parts, handlers: Handlers, settings: Sequence[Component]
 ) -> Iterator[Any]:
-    asked = [parts.conversation, parts.controls["system_prompt"], *settings]
+    controls = parts.controls
+    asked = [
+        parts.conversation, controls["system_prompt"], controls["begins_with"], *settings,
+    ]  # fmt: skip
     for trigger in (parts.message.submit, parts.send.click):
         yield trigger(
             handlers.send,
-            [parts.message, *asked],
+            [parts.message, parts.edited, *asked],
             [parts.conversation, parts.outcome],
             js="(...values) => chatUI.sending(values)",
             trigger_mode="multiple",  # the script lets one through at a time, and says so
             **QUIET,
         )
-    yield parts.regenerate.click(
-        handlers.regenerate,
-        asked,
-        parts.outcome,
-        js="(...values) => chatUI.regenerating(values)",
-        trigger_mode="multiple",
-        **QUIET,
-    )
+    for button, handler in (
+        (parts.regenerate, handlers.regenerate),
+        (parts.go_on, handlers.go_on),
+    ):
+        yield button.click(
+            handler,
+            asked,
+            parts.outcome,
+            js="(...values) => chatUI.regenerating(values)",
+            trigger_mode="multiple",
+            **QUIET,
+        )
 
 
 def _keep_settings(demo: gr.Blocks, settings: Sequence[Any]) -> None:

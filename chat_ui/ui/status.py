@@ -28,7 +28,9 @@ def empty_status() -> Status:
         "live": "",
         "notes": [],
         "earlier": 0,
+        "messages": [],
         "regenerate": False,
+        "continue": False,
     }
 
 
@@ -51,7 +53,8 @@ def conversation_status(conversation: Conversation, earlier: int) -> Status:
     if path and path[-1].role == "assistant":
         last = path[-1]
         text = " ".join(filter(None, (ending(last), measured(last.numbers))))
-        status |= {"text": text, "notes": notes(last)}
+        can_go_on = last.state in ("length", "stopped", "interrupted", "failed") and last.content
+        status |= {"text": text, "notes": notes(last), "continue": bool(can_go_on)}
     return status
 
 
@@ -72,6 +75,7 @@ def writing_status(
         "live": live(now.numbers),
         "notes": dropped(now.numbers),
         "regenerate": False,
+        "continue": False,
     }
 
 

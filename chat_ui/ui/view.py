@@ -96,6 +96,13 @@ def messages(conversation: Conversation, *, window: int = 30) -> list[dict[str, 
     ]
 
 
+def part_count(message: Message) -> int:
+    """How many parts the message has in the chat: each is a row of its own there."""
+    has_text = bool(message.content.strip())
+    has_note = message.role == "assistant" and _note(message) is not None
+    return max(1, has_text + has_note)
+
+
 def escape(text: str) -> str:
     """The text as the Chatbot may have it. `original` undoes it, for every text."""
     safe = _RISKY.sub(rf"\g<0>{MARK}", text.replace(MARK, MARK + _TYPED))

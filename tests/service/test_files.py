@@ -94,7 +94,7 @@ def test_what_is_exported_comes_back_whole(service: ChatService) -> None:
     c = told(service, "One", "Two")
     service.edit_answer(ANNA, c.id, c.messages[1].id, "No.")
     other = told(service, "Other")
-    text = service.export_json(ANNA, None)
+    text = service.export_json(ANNA, None)[1]
     assert [one.title for one in read(text).conversations] == ["Other", "One"]
     added = service.add_conversations(BEN, text)
     assert added.left_out == 0
@@ -107,15 +107,15 @@ def test_what_is_exported_comes_back_whole(service: ChatService) -> None:
         ]
         assert (copy.created_at, copy.updated_at) == (original.created_at, original.updated_at)
         assert [m.content for m in copy.path()] == [m.content for m in original.path()]
-    [one] = json.loads(service.export_json(ANNA, c.id))["conversations"]
+    [one] = json.loads(service.export_json(ANNA, c.id)[1])["conversations"]
     assert one["id"] == c.id
-    assert service.export_json("c" * 64, None).count('"id"') == 0
+    assert service.export_json("c" * 64, None)[1].count('"id"') == 0
 
 
 def test_an_answer_that_is_being_written_is_exported_as_it_is_now(service: ChatService) -> None:
     growing = service.reply(ANNA, None, "slow", OPTIONS)
     wait_until(lambda: len(growing.snapshot().text) > 20)
-    [one] = read(service.export_json(ANNA, growing.conversation_id)).conversations
+    [one] = read(service.export_json(ANNA, growing.conversation_id)[1]).conversations
     assert one.path()[-1].state == "interrupted"
     assert len(one.path()[-1].content) > 20
     growing.stop()
@@ -186,7 +186,7 @@ def test_a_script_asks_for_what_the_model_was_shown(service: ChatService) -> Non
 
 def test_what_did_not_fit_and_what_was_given_are_as_they_were(service: ChatService) -> None:
     c = told(service, "One", "Two")
-    [one] = read(service.export_json(ANNA, c.id)).conversations
+    [one] = read(service.export_json(ANNA, c.id)[1]).conversations
     last = replace(
         one.messages[3],
         recipe=replace(RECIPE, given="Well, "),
@@ -243,7 +243,17 @@ def test_visitors_neither_get_nor_probe_the_server_s_folders(
         with pytest.raises(InvalidRequestError, match="in a folder of the server"):
             script_of(service, answer(model_id))
         assert "model='o/m'" in script_of(service, answer("o/m"))
-    exported = service.export_json(ANNA, None)
+    exported = service.export_json(ANNA, None)[1]
     assert ("/srv/secret" in exported, "../m" in exported, "~/m" in exported) == (False,) * 3
     assert '"o/m"' in exported
     assert ("pocket-guide" in exported) == (model_id == "pocket-guide")
+
+
+def test_all_conversations_as_markdown_are_one_file(service):
+    for text in ("Hello", "Good evening"):
+        ended(service.reply(ANNA, None, text, OPTIONS))
+    name, text = service.export_markdown(ANNA, None)
+    assert name == "All conversations.md"
+    assert text.index("Good evening") < text.index("Hello")
+    assert service.export_json(ANNA, None)[0] == "All conversations.json"
+    assert service.export_markdown("c" * 64, None)[1] == ""

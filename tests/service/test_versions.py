@@ -279,7 +279,7 @@ def test_foreign_and_unknown_ids_answer_alike(service: ChatService, unknown: str
             lambda: service.show_version(BEN, c_id, a_id),
             lambda: service.branch(BEN, c_id, a_id),
             lambda: service.export_json(BEN, c_id or ""),
-            lambda: service.export_markdown(BEN, c_id),
+            lambda: service.export_markdown(BEN, c_id or ""),
             lambda: service.python_script(BEN, c_id, a_id),
         ]
 

@@ -23,6 +23,7 @@ from chat_ui.service import (
     Reply,
     ReplyOptions,
 )
+from chat_ui.service.files import Added
 from chat_ui.settings import Settings
 
 OWNER = "owner"
@@ -111,9 +112,7 @@ class FakeService:
     def conversations(self, owner: str) -> list[ConversationSummary]:
         self._note("conversations", owner)
         return [
-            ConversationSummary(
-                c.id, c.title, c.updated_at, c.id in self.pinned, head_id=c.head_id
-            )
+            ConversationSummary(c.id, c.title, c.updated_at, c.id in self.pinned, head_id=c.head_id)
             for c in self.kept.values()
         ]
 
@@ -166,6 +165,45 @@ class FakeService:
     def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
         self._note("regenerate", owner, conversation_id, options)
         return Reply(conversation_id, "m1", Numbers(), 0.0)
+
+    def edit_question(
+        self, owner: str, conversation_id: str, message_id: str, text: str, options: ReplyOptions
+    ) -> Reply:
+        self._note("edit_question", owner, conversation_id, message_id, text, options)
+        return Reply(conversation_id, "m1", Numbers(), 0.0)
+
+    def continue_answer(
+        self, owner: str, conversation_id: str, message_id: str | None, options: ReplyOptions
+    ) -> Reply:
+        self._note("continue_answer", owner, conversation_id, message_id, options)
+        return Reply(conversation_id, "m1", Numbers(), 0.0)
+
+    def edit_answer(self, owner: str, conversation_id: str, message_id: str, text: str) -> str:
+        self._note("edit_answer", owner, conversation_id, message_id, text)
+        return "m9"
+
+    def show_version(self, owner: str, conversation_id: str, message_id: str) -> None:
+        self._note("show_version", owner, conversation_id, message_id)
+
+    def branch(self, owner: str, conversation_id: str, message_id: str) -> str:
+        self._note("branch", owner, conversation_id, message_id)
+        return "c9"
+
+    def python_script(self, owner: str, conversation_id: str, message_id: str) -> str:
+        self._note("python_script", owner, conversation_id, message_id)
+        return "print()"
+
+    def export_json(self, owner: str, conversation_id: str | None) -> tuple[str, str]:
+        self._note("export_json", owner, conversation_id)
+        return "Title.json", "{}"
+
+    def export_markdown(self, owner: str, conversation_id: str | None) -> tuple[str, str]:
+        self._note("export_markdown", owner, conversation_id)
+        return "Title.md", "# Title"
+
+    def add_conversations(self, owner: str, text: str) -> Added:
+        self._note("add_conversations", owner, text)
+        return Added(("c9", "c8"), left_out=1)
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)

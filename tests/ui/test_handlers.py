@@ -24,27 +24,28 @@ def handlers(service: FakeService) -> Handlers:
 
 
 def test_a_message_goes_to_the_service_with_the_panels_settings(service, handlers, request_):
-    given = asyncio.run(handlers.send(request_, "Hello", "", "Be kind.", *VALUES))
+    given = asyncio.run(handlers.send(request_, "Hello", "", "", "Be kind.", "Well, ", *VALUES))
     assert service.asked == [
-        ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig()))
+        ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig(), "Well, "))
     ]
     assert (given[0], given[1]["kind"], given[1]["conversation"]) == ("new", "sent", "new")
 
 
 @pytest.mark.parametrize(
-    ("text", "conversation_id", "system_prompt"),
+    "texts",
     [
-        (5, "", ""),
-        (["Hello"], "", ""),
-        ("Hello", {"a": 1}, ""),
-        ("Hello", "x" * 65, ""),
-        ("Hello", "", 7),
+        (5, "", "", "", ""),
+        (["Hello"], "", "", "", ""),
+        ("Hello", 5, "c1", "", ""),
+        ("Hello", "x" * 65, "c1", "", ""),
+        ("Hello", "", {"a": 1}, "", ""),
+        ("Hello", "", "x" * 65, "", ""),
+        ("Hello", "", "", 7, ""),
+        ("Hello", "", "", "", ["Well"]),
     ],
 )
-def test_what_is_no_text_is_refused_and_stays_unsent(
-    service, handlers, request_, text, conversation_id, system_prompt
-):
-    _, said = asyncio.run(handlers.send(request_, text, conversation_id, system_prompt, *VALUES))
+def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_, texts):
+    _, said = asyncio.run(handlers.send(request_, *texts, *VALUES))
     assert said["kind"] == "unsent"
     assert said["sentence"]
     assert service.asked == []
@@ -52,7 +53,7 @@ def test_what_is_no_text_is_refused_and_stays_unsent(
 
 def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
     service.raises = BusyError("An answer is being written.", "Wait for it.")
-    given, said = asyncio.run(handlers.send(request_, "Hello", "c1", "", *VALUES))
+    given, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", *VALUES))
     assert given == "c1"
     assert "conversation" not in said, "the page shows what it showed"
     assert (said["kind"], said["sentence"]) == (
@@ -63,7 +64,7 @@ def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, reques
 
 def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog):
     service.raises = RuntimeError("secret detail")
-    _, said = asyncio.run(handlers.send(request_, "Hello", "c1", "", *VALUES))
+    _, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", *VALUES))
     assert "secret" not in said["sentence"]
     assert said["sentence"].startswith("Something went wrong inside the app.")
     assert "secret detail" in caplog.text
@@ -71,7 +72,7 @@ def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog)
 
 def test_without_a_cookie_nothing_is_done(service, handlers):
     for owner in (None, "", 5):
-        _, said = asyncio.run(handlers.send(request_of(owner), "Hello", "", "", *VALUES))  # type: ignore[arg-type]
+        _, said = asyncio.run(handlers.send(request_of(owner), "Hello", "", "", "", "", *VALUES))  # type: ignore[arg-type]
         assert said["kind"] == "unsent"
         assert "cookie" in said["sentence"]
     assert service.asked == []
@@ -112,8 +113,24 @@ def test_two_equal_outcomes_can_be_told_apart(handlers, request_):
     assert one["nonce"] != two["nonce"]
 
 
+def test_an_edited_question_goes_to_the_service_as_such(service, handlers, request_):
+    given, said = asyncio.run(handlers.send(request_, "Hello", "m0", "c1", "Be kind.", "", *VALUES))
+    assert service.asked == [
+        ("edit_question", OWNER, "c1", "m0", "Hello", ReplyOptions("Be kind."))
+    ]
+    assert (given, said["kind"], said["conversation"]) == ("c1", "sent", "c1")
+
+
+def test_going_on_is_asked_of_the_last_answer_and_begins_with_nothing_else(
+    service, handlers, request_
+):
+    said = asyncio.run(handlers.go_on(request_, "c1", "Be kind.", "Well, ", *VALUES))
+    assert service.asked == [("continue_answer", OWNER, "c1", None, ReplyOptions("Be kind."))]
+    assert said["kind"] == "done"
+
+
 def test_regenerate_and_stop_go_to_the_service(service, handlers, request_):
-    asyncio.run(handlers.regenerate(request_, "c1", "", *VALUES))
+    asyncio.run(handlers.regenerate(request_, "c1", "", "", *VALUES))
     asyncio.run(handlers.stop(request_, "c1"))
     assert service.asked == [
         ("regenerate", OWNER, "c1", ReplyOptions()),
@@ -133,11 +150,15 @@ def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request
 
     async def all_of_them() -> None:
         await handlers.open(request_, "c1")
-        await handlers.send(request_, "Hello", "c1", "", *VALUES)
-        await handlers.regenerate(request_, "c1", "", *VALUES)
+        await handlers.send(request_, "Hello", "", "c1", "", "", *VALUES)
+        await handlers.regenerate(request_, "c1", "", "", *VALUES)
+        await handlers.send(request_, "Hello", "m0", "c1", "", "", *VALUES)
+        await handlers.go_on(request_, "c1", "", "", *VALUES)
         await handlers.stop(request_, "c1")
 
     asyncio.run(all_of_them())
     called = {method for method, _ in service.called}
-    assert called == {"conversation", "reply", "regenerate", "stop_reply"}
+    assert called == {
+        "conversation", "reply", "regenerate", "edit_question", "continue_answer", "stop_reply",
+    }  # fmt: skip
     assert threading.main_thread() not in {thread for _, thread in service.called}

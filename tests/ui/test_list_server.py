@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat_ui.errors import NotFoundError
-from chat_ui.ui.list_server import server_functions
+from chat_ui.ui.list_server import imported, server_functions
 from chat_ui.ui.offload import Threads
 from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
 
@@ -20,6 +20,8 @@ NAMES = (
     "pin_conversation",
     "delete_conversation",
     "restore_conversation",
+    "export_conversations",
+    "import_conversations",
 )
 
 
@@ -62,6 +64,48 @@ def test_a_search_gives_lines_with_what_was_found(service):
 def test_a_change_is_passed_on_with_the_owner_of_the_cookie(service, name, given, asked):
     assert ask(service, name, given | {"owner": "another"}) == {}
     assert service.asked == [(name, OWNER, *asked)]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "name", "kind"),
+    [
+        ({"id": "c1", "form": "json"}, ("export_json", OWNER, "c1"), "Title.json", "json"),
+        ({"id": "", "form": "json"}, ("export_json", OWNER, None), "Title.json", "json"),
+        (
+            {"id": "c1", "form": "markdown"},
+            ("export_markdown", OWNER, "c1"),
+            "Title.md",
+            "markdown",
+        ),
+        ({"form": "markdown"}, ("export_markdown", OWNER, None), "Title.md", "markdown"),
+    ],
+)
+def test_an_export_is_a_file_of_one_conversation_or_all(service, given, asked, name, kind):
+    answer = ask(service, "export_conversations", given)
+    assert service.asked == [asked]
+    assert answer["name"] == name
+    assert kind in answer["type"]
+    assert answer["text"]
+
+
+def test_an_import_says_what_came_of_it_and_shows_the_first(service):
+    answer = ask(service, "import_conversations", {"text": "[]"})
+    assert answer == {
+        "sentence": "Imported 2 conversations; 1 could not be read and was left out.",
+        "conversation": "c9",
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "left_out", "sentence"),
+    [
+        (1, 0, "Imported 1 conversation."),
+        (1_200, 0, "Imported 1,200 conversations."),
+        (3, 2, "Imported 3 conversations; 2 could not be read and were left out."),
+    ],
+)
+def test_what_an_import_came_to_is_a_sentence(count, left_out, sentence):
+    assert imported(count, left_out) == sentence
 
 
 @pytest.mark.parametrize("name", NAMES)

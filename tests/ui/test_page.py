@@ -10,7 +10,7 @@ import pytest
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.settings import Settings
 from chat_ui.ui import islands, page
-from chat_ui.ui.panels import PANELS, model
+from chat_ui.ui.panels import PANELS, model, system_prompt
 from tests.ui.conftest import FakeService, on_this_thread
 
 
@@ -91,13 +91,14 @@ def test_raw_values_come_to_our_own_checks(demo):
         *("Message", "System prompt", "Temperature", "Top-p"),
         *("Max new tokens", "Top-k", "Min-p", "Repetition penalty", "Seed", "Stop strings"),
         "Assisted generation",
+        "Start the answer with",
     ],
 )
 def test_every_control_is_there_once(demo, label):
     assert labelled(demo, label)
 
 
-@pytest.mark.parametrize("text", ["Send", "Stop", "New chat", "Regenerate"])
+@pytest.mark.parametrize("text", ["Send", "Stop", "New chat", "Regenerate", "Continue"])
 def test_every_button_is_there_once(demo, text):
     assert len([button for button in of_type(demo, gr.Button) if button.value == text]) == 1
 
@@ -128,7 +129,7 @@ def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_
 def test_no_template_holds_a_value(demo):
     """Gradio would run a value in a template as JavaScript."""
     templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
-    assert len(templates) == 6
+    assert len(templates) == 7
     for html in templates:
         assert "${" not in html.html_template
         assert "{{" not in html.html_template
@@ -172,9 +173,9 @@ def test_every_note_of_a_setting_is_written_by_the_script(demo):
 
 def test_the_script_mounts_every_island():
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
-    source = "".join(map(inspect.getsource, (islands, page, model)))
+    source = "".join(map(inspect.getsource, (islands, page, model, system_prompt)))
     names = set(re.findall(r"island\(\"(\w+)\"", source))
-    assert names == {"bar", "rail", "welcome", "status", "outcome", "model"}
+    assert names == {"bar", "rail", "welcome", "status", "outcome", "model", "prompts"}
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name
 
@@ -190,6 +191,19 @@ def test_the_panel_s_script_asks_for_functions_that_there_are(demo, tmp_path):
     fixed = page.build_page(FakeService(Settings(data_dir=tmp_path, door="share")))  # type: ignore[arg-type]
     served = {fn.__name__ for one in (demo, fixed) for fn in model_island(one).server_fns}
     assert set(re.findall(r'(?:ask|tell)\("(\w+)"', script)) == served
+
+
+@pytest.mark.parametrize(
+    ("elem_id", "scripts", "pattern"),
+    [
+        ("rail-island", ("rail", "files"), r'(?:call|change)\("(\w+)"'),
+        ("status-island", ("messages", "editing"), r'(?:call\("|status\.server\.)(\w+)'),
+    ],
+)
+def test_the_scripts_ask_for_functions_that_there_are(demo, elem_id, scripts, pattern):
+    (found,) = [html for html in of_type(demo, gr.HTML) if html.elem_id == elem_id]
+    texts = [(page.ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8") for name in scripts]
+    assert set(re.findall(pattern, "".join(texts))) == {fn.__name__ for fn in found.server_fns}
 
 
 def test_the_panel_s_script_finds_what_the_template_has():

@@ -142,6 +142,14 @@ def build(service: ChatService, offload: Offload) -> Controls:
                     # The script writes what is true of the loaded model, as text.
                     note = f'<p class="setting-note" id="note-{setting.name}"></p>'
                     gr.HTML(note, js_on_load=None)
+        # Of no use twice, so the browser does not keep it as it keeps the settings.
+        controls["begins_with"] = gr.Textbox(
+            label="Start the answer with",
+            info="The model goes on from these words.",
+            lines=1,
+            max_lines=4,
+            elem_id="set-begins-with",
+        )
     return controls
 
 

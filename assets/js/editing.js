@@ -1,0 +1,74 @@
+// Editing a message: its text comes into the message box, with a line above that says so. A question that was
+// edited is sent as another version and answered; an answer is stored as another version.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.editing) return;
+
+  const byId = (id) => document.getElementById(id);
+  const SAYS = { user: "Editing your message", assistant: "Editing the answer" };
+
+  let now = null; // {id, role, draft}: which message, and what stood in the box before
+
+  function begin(message, text) {
+    const draft = now ? now.draft : ui.draftInBox();
+    now = { ...message, draft };
+    ui.setBox(text);
+    show();
+    const box = document.querySelector("#message textarea");
+    box?.focus();
+    box?.setSelectionRange(text.length, text.length);
+  }
+
+  // With what stood in the box before, unless that is wanted no more.
+  function end() {
+    if (!now) return;
+    const { draft } = now;
+    now = null;
+    ui.setBox(draft);
+    show();
+  }
+
+  function show() {
+    const line = byId("editing");
+    if (!line) return;
+    document.documentElement.toggleAttribute("data-editing", Boolean(now));
+    line.hidden = !now;
+    if (!now) {
+      line.replaceChildren();
+      return;
+    }
+    const cancel = ui.element("button", "Cancel");
+    cancel.type = "button";
+    cancel.addEventListener("click", () => {
+      end();
+      document.querySelector("#message textarea")?.focus();
+    });
+    line.replaceChildren(ui.element("span", SAYS[now.role]), cancel);
+  }
+
+  async function save(text) {
+    let answer;
+    try {
+      const given = { conversation: ui.page.conversation, message: now.id, text };
+      answer = await ui.islands.status.server.edit_answer(given);
+    } catch {
+      answer = { error: "The server doesn't answer. Your text stays here until it is back." };
+    }
+    if (answer?.error) {
+      ui.showAlert(answer.error);
+      return;
+    }
+    end();
+    ui.showAlert("");
+    ui.refresh();
+  }
+
+  ui.editing = {
+    begin, end, save,
+    isOn: () => now !== null,
+    ofAnswer: () => now?.role === "assistant",
+    id: () => now?.id ?? "",
+    draft: () => now?.draft ?? null,
+  };
+})();

@@ -1,0 +1,197 @@
+// What can be done with each message: a bar in the row of buttons that Gradio puts below it. Which messages
+// are shown, and their versions, comes with the status (ui/message_bars.py); the server's part is
+// ui/message_server.py.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.messages) return;
+
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+
+  const ICONS = {
+    "Edit message": "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
+    Branch: "M7 4v16M7 14c0-5 10-3 10-9M17 5v1M5 20h4",
+    "Copy as Python": "M9 8l-4 4 4 4M15 8l4 4-4 4",
+    Details: "M12 11v6M12 7.5v.2M12 3.5a8.5 8.5 0 1 0 .01 0",
+    "Previous version": "M14 6l-6 6 6 6",
+    "Next version": "M10 6l6 6-6 6",
+    Done: "M5 12l5 5 9-10",
+  };
+  const OF = {
+    user: ["Edit message", "Branch"],
+    assistant: ["Edit message", "Branch", "Copy as Python", "Details"],
+  };
+
+  // Of each message in the chat: {id, role, parts} and, where it has versions, {index, count, previous, next}.
+  let shown = [];
+
+  async function call(name, message, more = {}) {
+    let answer;
+    try {
+      const given = { conversation: ui.page.conversation, message: message.id, ...more };
+      answer = await ui.islands.status.server[name](given);
+    } catch {
+      answer = { error: "The server doesn't answer. Try again when it is back." };
+    }
+    if (answer?.error) ui.showAlert(answer.error);
+    return answer?.error ? null : answer;
+  }
+
+  // ---- drawing ----
+
+  // The row that a message's bar stands below: its first, for a note on how it ended is one of its own.
+  function places() {
+    const rows = [...document.querySelectorAll("#chat .message-wrap > .message-row")];
+    const count = shown.reduce((sum, message) => sum + message.parts, 0);
+    if (rows.length !== count) return []; // Gradio has not drawn them yet
+    let at = 0;
+    return shown.map((message) => {
+      const buttons = rows[at].nextElementSibling;
+      at += message.parts;
+      return buttons?.matches(".message-buttons") ? buttons : null;
+    });
+  }
+
+  function draw() {
+    const found = places();
+    if (!found.length) return;
+    const kept = new Set();
+    found.forEach((place, index) => {
+      if (!place) return;
+      const bar = place.querySelector(":scope > .acts") ?? newBar(place);
+      kept.add(bar);
+      fill(bar, shown[index], index);
+    });
+    // Rows are drawn for another message now and then, and one that is a note now has no bar.
+    for (const bar of document.querySelectorAll("#chat .acts")) if (!kept.has(bar)) bar.remove();
+  }
+
+  function newBar(place) {
+    const bar = document.createElement("div");
+    bar.className = "acts";
+    bar.setAttribute("role", "group");
+    place.append(bar);
+    return bar;
+  }
+
+  function fill(bar, message, index) {
+    const now = JSON.stringify([message, index]);
+    if (bar.dataset.shown === now) return;
+    const focused = bar.contains(document.activeElement) ? document.activeElement.ariaLabel : "";
+    bar.dataset.shown = now;
+    bar.setAttribute("aria-label", message.role === "user" ? "Your message" : "Answer");
+    bar.replaceChildren(...OF[message.role].map((name) => button(name, message)));
+    if (message.count > 1) bar.append(versions(message));
+    bar.classList.toggle("has-versions", message.count > 1);
+    if (focused) (bar.querySelector(`[aria-label="${focused}"]:enabled`) ?? bar.querySelector(".versions button:enabled"))?.focus();
+  }
+
+  function versions(message) {
+    const place = document.createElement("span");
+    place.className = "versions";
+    const previous = button("Previous version", message);
+    previous.disabled = !message.previous;
+    const next = button("Next version", message);
+    next.disabled = !message.next;
+    const where = ui.element("span", `${message.index + 1} / ${message.count}`);
+    where.className = "where";
+    place.append(previous, where, next);
+    return place;
+  }
+
+  function button(name, message) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.title = name;
+    made.setAttribute("aria-label", name);
+    made.append(icon(name));
+    made.addEventListener("click", () => ACTS[name](message, made));
+    return made;
+  }
+
+  function icon(name) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    const path = document.createElementNS(svg.namespaceURI, "path");
+    path.setAttribute("d", ICONS[name]);
+    svg.append(path);
+    return svg;
+  }
+
+  // ---- what they do ----
+
+  let isStepping = false;
+  async function show(id, made) {
+    if (isStepping || !id) return; // keys repeat
+    isStepping = true;
+    ui.scroll.hold(made.closest(".message-buttons"));
+    const done = await call("show_version", { id });
+    isStepping = false;
+    if (done) ui.refresh();
+  }
+
+  const ACTS = {
+    "Edit message": async (message) => {
+      const answer = await call("message_text", message);
+      if (answer) ui.editing.begin(message, answer.text);
+    },
+    Branch: async (message) => {
+      const answer = await call("branch", message);
+      if (answer) ui.choose(answer.conversation);
+    },
+    "Copy as Python": async (message, made) => {
+      const answer = await call("python_script", message);
+      if (answer && (await ui.copyText(answer.text))) showDone(made);
+    },
+    Details: async (message, made) => {
+      const answer = await call("message_details", message);
+      if (answer) showDetails(answer.details, made);
+    },
+    "Previous version": (message, made) => show(message.previous, made),
+    "Next version": (message, made) => show(message.next, made),
+  };
+
+  function showDone(made) {
+    made.replaceChildren(icon("Done"));
+    ui.announce("Copied.");
+    setTimeout(() => made.replaceChildren(icon(made.ariaLabel)), 1600);
+  }
+
+  function showDetails(details, made) {
+    const place = byId("details") ?? document.body.appendChild(document.createElement("div"));
+    place.id = "details";
+    place.popover = "auto";
+    place.setAttribute("role", "dialog");
+    place.setAttribute("aria-label", "Details");
+    const list = document.createElement("dl");
+    for (const [name, value] of details) list.append(ui.element("dt", name), ui.element("dd", value));
+    place.replaceChildren(list);
+    place.tabIndex = -1;
+    place.showPopover({ source: made });
+    const { left, top, bottom } = made.getBoundingClientRect();
+    const below = bottom + 6 + place.offsetHeight < innerHeight;
+    place.style.left = `${Math.max(8, Math.min(left - 12, innerWidth - place.offsetWidth - 8))}px`;
+    place.style.top = `${below ? bottom + 6 : Math.max(8, top - 6 - place.offsetHeight)}px`;
+    place.focus({ preventScroll: true });
+  }
+
+  // Left and right walk the versions while one is at them.
+  document.addEventListener("keydown", (event) => {
+    const name = { ArrowLeft: "Previous version", ArrowRight: "Next version" }[event.key];
+    const bar = name && event.target.closest?.("#chat .acts");
+    const made = bar?.querySelector(`[aria-label="${name}"]:enabled`);
+    if (!made) return;
+    event.preventDefault();
+    made.click();
+  });
+
+  ui.messages = {
+    draw,
+    show(messages) {
+      shown = messages;
+      draw();
+    },
+  };
+})();

@@ -1,0 +1,71 @@
+"""What is asked of the server about one message: calls of the page's script (`server_call`)."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import gradio as gr
+
+from chat_ui.chat.messages import Message
+from chat_ui.errors import NotFoundError
+from chat_ui.service import ChatService
+from chat_ui.ui.details import details
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.server_call import Answer, ServerFunction, asked_with, text_of
+
+ID_CHARS: Final = 64
+# What the service refuses in words of its own may come this far.
+TEXT_CHARS: Final = 1_000_000
+
+
+def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
+    """The functions. Each is given {"conversation": its id, "message": its id}, and more where it
+    says so.
+    """
+    asked = asked_with(offload)
+
+    def message(owner: str, given: Any) -> Message:
+        conversation_id, message_id = _ids(given)
+        found = service.conversation(owner, conversation_id).messages
+        try:
+            return next(one for one in found if one.id == message_id)
+        except StopIteration:
+            raise NotFoundError from None
+
+    def message_text(owner: str, given: Any) -> Answer:
+        return {"text": message(owner, given).content}
+
+    def message_details(owner: str, given: Any) -> Answer:
+        return {"details": details(message(owner, given))}
+
+    def edit_answer(owner: str, given: Any) -> Answer:
+        """With {"text": what it says from now on}."""
+        service.edit_answer(owner, *_ids(given), text_of(given, "text", TEXT_CHARS))
+        return {}
+
+    def show_version(owner: str, given: Any) -> Answer:
+        service.show_version(owner, *_ids(given))
+        return {}
+
+    def branch(owner: str, given: Any) -> Answer:
+        return {"conversation": service.branch(owner, *_ids(given))}
+
+    def python_script(owner: str, given: Any) -> Answer:
+        return {"text": service.python_script(owner, *_ids(given))}
+
+    def server_function(call: Callable[[str, Any], Answer]) -> ServerFunction:
+        async def function(given: Any, request: gr.Request) -> Answer:
+            return await asked(request, lambda owner: call(owner, given))
+
+        function.__name__ = call.__name__
+        return function
+
+    return [
+        server_function(call)
+        for call in (
+            message_text, message_details, edit_answer, show_version, branch, python_script,
+        )
+    ]  # fmt: skip
+
+
+def _ids(given: Any) -> tuple[str, str]:
+    return text_of(given, "conversation", ID_CHARS), text_of(given, "message", ID_CHARS)

@@ -1,0 +1,51 @@
+"""The library of system prompts in a browser."""
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.chat import button, open_chat
+
+
+@pytest.fixture
+def chat(server, page):
+    open_chat(page, server.url)
+    return page
+
+
+def box(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="System prompt", exact=True)
+
+
+def library(page: Page) -> Locator:
+    return page.get_by_role("combobox", name="Saved prompts")
+
+
+def test_one_of_the_library_comes_into_the_box(chat):
+    library(chat).select_option("1986 robot")
+    assert "1986" in box(chat).input_value()
+    expect(button(chat, "Save")).to_be_hidden()
+    box(chat).fill("Something else")
+    expect(library(chat)).to_have_value("")
+    expect(button(chat, "Save")).to_be_visible()
+
+
+def test_an_own_prompt_is_saved_in_the_browser_and_removed_again(chat):
+    box(chat).fill("Answer as a  pirate\nwould.")
+    button(chat, "Save").click()
+    expect(library(chat).locator("option:checked")).to_have_text("Answer as a pirate would.")
+    chat.reload()
+    expect(box(chat)).to_have_value("")
+    library(chat).select_option("Answer as a pirate would.")
+    expect(box(chat)).to_have_value("Answer as a  pirate\nwould.")
+    button(chat, "Remove").click()
+    expect(button(chat, "Save")).to_be_visible()
+    expect(box(chat)).to_have_value("Answer as a  pirate\nwould.")
+    chat.reload()
+    expect(library(chat).get_by_role("option", name="Answer as a pirate would.")).to_have_count(0)
+
+
+def test_what_the_browser_kept_may_be_damaged(chat):
+    chat.evaluate('localStorage[\'chat_ui.prompts.1\'] = \'[[1, 2], ["a"], ["x", "y"], null]\'')
+    chat.reload()
+    expect(library(chat).get_by_role("option", name="x", exact=True)).to_have_count(1)
+    expect(library(chat).locator("option")).to_have_count(5)  # none, three to begin with, x

@@ -1,0 +1,62 @@
+"""An answer's details: all that is known, and nothing that isn't."""
+
+from dataclasses import replace
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import Numbers
+from chat_ui.chat.recipe import Recipe
+from chat_ui.ui.details import details
+from tests.ui.conftest import conversation_of
+
+QUESTION, ANSWER = conversation_of("Hello", "Hi").messages
+
+
+def test_a_question_has_its_time():
+    assert details(QUESTION) == [("Written", "2026-01-02 03:04 UTC")]
+
+
+def test_an_answer_edited_by_hand_names_no_model():
+    assert details(ANSWER) == [
+        ("Model", "None: the text was edited by hand"),
+        ("Written", "2026-01-02 03:04 UTC"),
+    ]
+
+
+def test_an_answer_tells_its_model_settings_and_numbers():
+    numbers = Numbers(
+        model="Qwen3 0.6B",
+        precision="4bit",
+        prompt_tokens=1_874,
+        reused_tokens=1_820,
+        completion_tokens=1,
+        first_token_s=0.123,
+        decode_tokens_per_s=18.25,
+        seed=7,
+    )
+    config = GenerationConfig(temperature=0.5, top_k=40, stop=("\n",), seed=7)
+    answer = replace(ANSWER, numbers=numbers, recipe=Recipe("Be kind.", config, "Well, "))
+    told = dict(details(answer))
+    assert told == {
+        "Model": "Qwen3 0.6B",
+        "Precision": "4-bit",
+        "Written": "2026-01-02 03:04 UTC",
+        "Prompt": "1,874 tokens",
+        "Reused from a cache": "1,820 tokens",
+        "Answer": "1 token",
+        "First token after": "0.12 s",
+        "Speed": told["Speed"],
+        "Temperature": "0.5",
+        "Top-p": "0.95",
+        "Top-k": "40",
+        "Max new tokens": "512",
+        "Stop strings": "'\\n'",
+        "Seed": "7",
+        "System prompt": "Be kind.",
+        "Given to begin with": "6 characters",
+    }
+    assert told["Speed"].endswith(" tokens/s")
+
+
+def test_an_answer_of_an_older_version_still_tells_its_seed():
+    answer = replace(ANSWER, numbers=Numbers(model="Old", seed=3))
+    assert dict(details(answer))["Seed"] == "3"

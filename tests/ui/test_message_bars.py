@@ -1,0 +1,52 @@
+"""What the page is told of each message's versions."""
+
+from dataclasses import replace
+
+import pytest
+
+from chat_ui.chat.messages import Message
+from chat_ui.ui import view
+from chat_ui.ui.message_bars import bars
+from tests.ui.conftest import THEN, conversation_of
+
+
+def test_a_message_without_other_versions_has_no_place_among_them():
+    conversation = conversation_of("Hello", "Hi")
+    assert bars(conversation, 30) == [
+        {"id": "m0", "role": "user", "parts": 1},
+        {"id": "m1", "role": "assistant", "parts": 1},
+    ]
+
+
+def test_the_window_cuts_from_the_beginning():
+    conversation = conversation_of(*map(str, range(8)))
+    assert [bar["id"] for bar in bars(conversation, 3)] == ["m5", "m6", "m7"]
+
+
+@pytest.mark.parametrize(
+    ("head", "place"),
+    [
+        ("m1", {"index": 0, "count": 3, "previous": None, "next": "m2"}),
+        ("m2", {"index": 1, "count": 3, "previous": "m1", "next": "m3"}),
+        ("m3", {"index": 2, "count": 3, "previous": "m2", "next": None}),
+    ],
+)
+def test_versions_are_counted_and_named(head, place):
+    conversation = conversation_of("Hello", "Hi")
+    more = [Message(id_, "m0", "assistant", "Hey", THEN) for id_ in ("m2", "m3")]
+    conversation = replace(conversation, messages=(*conversation.messages, *more), head_id=head)
+    assert bars(conversation, 30)[1] == {
+        "id": head, "role": "assistant", "parts": 1, **place,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["complete", "length", "stopped", "failed", "writing"])
+@pytest.mark.parametrize("text", ["", "  ", "Hi"])
+def test_a_message_has_as_many_parts_as_the_chat_is_given(state, text):
+    conversation = conversation_of("Hello", text)
+    answer = replace(conversation.messages[1], state=state, error="It failed.")
+    conversation = replace(conversation, messages=(conversation.messages[0], answer))
+    shown = view.messages(conversation)
+    assert [bar["parts"] for bar in bars(conversation, 30)] == [
+        len(message["content"]) for message in shown
+    ]
