@@ -23,8 +23,9 @@
     assistant: ["Edit message", "Branch", "Copy as Python", "Details"],
   };
 
-  // Of each message in the chat: {id, role, parts} and, where it has versions, {index, count, previous, next}.
+  // Of each message in the chat: {id, role, parts, at} and, where it has versions, {index, count, previous, next}.
   let shown = [];
+  const CUT = "What is above no longer fits the model's window: it is not shown it.";
 
   async function call(name, message, more = {}) {
     let answer;
@@ -40,14 +41,16 @@
 
   // ---- drawing ----
 
-  // The row that a message's bar stands below: its first, for a note on how it ended is one of its own.
+  // The row that a message's bar stands below: thoughts and a note on how it ended are rows of their own.
   function places() {
     const rows = [...document.querySelectorAll("#chat .message-wrap > .message-row")];
     const count = shown.reduce((sum, message) => sum + message.parts, 0);
     if (rows.length !== count) return []; // Gradio has not drawn them yet
     let at = 0;
+    for (const row of rows) row.removeAttribute("data-cut");
     return shown.map((message) => {
-      const buttons = rows[at].nextElementSibling;
+      if (message.id === ui.context.cut()) rows[at].dataset.cut = CUT;
+      const buttons = rows[at + message.at].nextElementSibling;
       at += message.parts;
       return buttons?.matches(".message-buttons") ? buttons : null;
     });
@@ -63,6 +66,9 @@
       kept.add(bar);
       fill(bar, shown[index], index);
     });
+    for (const title of document.querySelectorAll("#chat .thought-group > .title")) {
+      title.setAttribute("aria-expanded", String(title.classList.contains("expanded")));
+    }
     // Rows are drawn for another message now and then, and one that is a note now has no bar.
     for (const bar of document.querySelectorAll("#chat .acts")) if (!kept.has(bar)) bar.remove();
   }

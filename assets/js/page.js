@@ -145,6 +145,9 @@
 
   document.addEventListener("input", (event) => {
     if (event.target === box()) keepDraft();
+    if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-thinking input")) {
+      ui.context.update();
+    }
   });
 
   // ---- the line under the chat ----
@@ -179,6 +182,7 @@
     if (isFirst && !page.unsent && (!box()?.value || ui.kept.draft())) setBox(ui.kept.draft());
     if (hasEnded && byId("alert")?.dataset.kind === "hint") showAlert("");
     if (isOther || hasEnded) ui.pulse();
+    if (!now.busy) ui.context.update();
   }
 
   // Streams of events that end and begin are not in order in the browser: the last of the one before may
@@ -330,6 +334,7 @@
     rail: () => { ui.rail.mount(); ui.files.mount(); },
     model: (island) => ui.models.mount(island),
     prompts: (island) => ui.prompts.mount(island),
+    context: () => ui.context.update(),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),

@@ -83,6 +83,7 @@
     if (model && model.revision !== now.revision && now.is_settled && now.error) {
       ui.showAlert(now.error);
     }
+    if (model?.revision !== now.revision) ui.context.update();
     model = now;
     line.dataset.phase = now.phase;
     ui.setText(line.querySelector(".label"), now.label);
@@ -97,6 +98,7 @@
     ui.setText(byId("note-seed"), now.seed);
     ui.setText(byId("note-assisted"), now.assisted);
     ui.setText(byId("note-system-prompt"), now.system_prompt);
+    root.toggleAttribute("data-thinking-switch", now.has_thinking_switch);
     ui.models.show(now);
   }
 

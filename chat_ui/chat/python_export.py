@@ -23,6 +23,7 @@ def to_python(
     messages: Sequence[PromptMessage],
     config: GenerationConfig,
     bitsandbytes: Mapping[str, object] | None = None,
+    template: Mapping[str, object] | None = None,
 ) -> str:
     """A script that repeats an answer with transformers.
 
@@ -35,6 +36,7 @@ def to_python(
         config: its seed is the one that was drawn.
         bitsandbytes: the arguments of the quantization's `BitsAndBytesConfig`; their names are
             Python's, their values literals. None or none where it has none.
+        template: what else the chat template was given, as literals too.
 
     Returns:
         Python that compiles whatever the texts are, and that UTF-8 can encode.
@@ -55,7 +57,7 @@ def to_python(
         "",
         *_repeats(config, is_greedy=is_greedy),
         *([f"set_seed({config.seed!r})"] if is_seeded else []),
-        *_asking(config, is_greedy=is_greedy),
+        *_asking(config, template or {}, is_greedy=is_greedy),
         *(_CONTINUES if messages and messages[-1].role == "assistant" else ()),
         'print(answer[0]["generated_text"])',
     ]
@@ -95,7 +97,9 @@ def _repeats(config: GenerationConfig, *, is_greedy: bool) -> list[str]:
     ]
 
 
-def _asking(config: GenerationConfig, *, is_greedy: bool) -> list[str]:
+def _asking(
+    config: GenerationConfig, template: Mapping[str, object], *, is_greedy: bool
+) -> list[str]:
     settings: dict[str, object] = {
         "return_full_text": False,
         "max_new_tokens": config.max_new_tokens,
@@ -110,6 +114,8 @@ def _asking(config: GenerationConfig, *, is_greedy: bool) -> list[str]:
             "min_p": config.min_p,
         }
     settings["repetition_penalty"] = config.repetition_penalty
+    if template:
+        settings["tokenizer_encode_kwargs"] = dict(template)
     lines = [f"    {name}={value!r}," for name, value in settings.items()]
     if config.stop:
         lines.append("    # chat_ui ends before these; transformers writes them, too.")

@@ -15,11 +15,13 @@ class Recipe:
         system_prompt: the one that was used; the conversation's may have changed since.
         config: how it was sampled; its seed is the one that was drawn.
         given: the text that the answer was made to begin with.
+        thinking: whether it was to think first; None left that to the model's template.
     """
 
     system_prompt: str
     config: GenerationConfig
     given: str = ""
+    thinking: bool | None = None
 
     def with_texts(self, change: Callable[[str], str]) -> "Recipe":
         """The same with every text changed, the stop strings too.
@@ -31,6 +33,7 @@ class Recipe:
             change(self.system_prompt),
             replace(self.config, stop=tuple(change(text) for text in self.config.stop)),
             change(self.given),
+            self.thinking,
         )
 
 
@@ -43,6 +46,9 @@ def recipe_of(value: object) -> Recipe | None:
     Args:
         value: anything that JSON can hold.
     """
+    thinking = value.get("thinking") if isinstance(value, dict) else None
+    if thinking is not None and not isinstance(thinking, bool):
+        return None
     match value:
         case {"system_prompt": str(system_prompt), "config": dict(config), "given": str(given)}:
             stop = config.get("stop", [])
@@ -52,5 +58,5 @@ def recipe_of(value: object) -> Recipe | None:
                 settings = GenerationConfig(**{**config, "stop": tuple(stop)})
             except (TypeError, InvalidRequestError):
                 return None
-            return Recipe(system_prompt, settings, given)
+            return Recipe(system_prompt, settings, given, thinking)
     return None

@@ -10,6 +10,7 @@ from typing import Final
 from chat_ui.chat import exchange
 from chat_ui.chat.messages import Conversation, Message, PromptMessage, prompt_messages
 from chat_ui.chat.python_export import to_python
+from chat_ui.engine.thinking import switched
 from chat_ui.errors import InvalidRequestError, NotFoundError
 from chat_ui.models.checkpoint import is_hub_id
 from chat_ui.models.quantization import QUANTIZATIONS
@@ -114,6 +115,7 @@ def python_script(conversation: Conversation, message_id: str, *, hub_only: bool
         messages,
         recipe.config,
         _bitsandbytes(numbers.precision),
+        switched(recipe.thinking),
     )
 
 

@@ -52,7 +52,7 @@ class ReplyOptions:
     @property
     def recipe(self) -> Recipe:
         """What the answer remembers of them."""
-        return Recipe(self.system_prompt, self.config, self.begins_with)
+        return Recipe(self.system_prompt, self.config, self.begins_with, self.thinking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,13 @@ def details(message: Message) -> Details:
         ("Reused from a cache", _tokens(numbers.reused_tokens) if numbers.reused_tokens else None),
         ("Answer", _tokens(numbers.completion_tokens)),
         ("First token after", _seconds(numbers.first_token_s)),
+        ("Thought for", _seconds(numbers.thought_s)),
         ("Speed", None if pace is None else f"{rate(pace)} tokens/s"),
     ]
     if recipe is not None:
         found += _settings(recipe.config)
+        if recipe.thinking is not None:
+            found.append(("Thinking", "On" if recipe.thinking else "Off"))
         found.append(("System prompt", recipe.system_prompt.strip() or "None"))
         if recipe.given:
             found.append(("Given to begin with", f"{len(recipe.given):,} characters"))

@@ -81,6 +81,7 @@ class Handlers:
         conversation_id: object,
         system_prompt: object,
         begins_with: object,
+        thinking: object,
         *values: object,
     ) -> tuple[str, Outcome]:
         """Store a message and begin its answer. Gives the conversation's id and the outcome.
@@ -92,10 +93,12 @@ class Handlers:
             conversation_id: where; "" begins a new one.
             system_prompt: the panel's.
             begins_with: how the answer shall begin.
+            thinking: whether to think first, where the model can be told.
             values: the generation settings.
         """
         try:
-            owner, options = owner_of(request), _options(system_prompt, begins_with, values)
+            owner = owner_of(request)
+            options = self._options(system_prompt, begins_with, thinking, values)
             conversation, edited = _id(conversation_id), _id(edited_id)
             reply = await (
                 self._offload(
@@ -116,6 +119,7 @@ class Handlers:
         conversation_id: object,
         system_prompt: object,
         begins_with: object,
+        thinking: object,
         *values: object,
     ) -> Outcome:
         """Begin another answer to the newest question."""
@@ -123,7 +127,7 @@ class Handlers:
             lambda: self._service.regenerate(
                 owner_of(request),
                 _id(conversation_id),
-                _options(system_prompt, begins_with, values),
+                self._options(system_prompt, begins_with, thinking, values),
             )
         )
 
@@ -133,12 +137,16 @@ class Handlers:
         conversation_id: object,
         system_prompt: object,
         _begins_with: object,
+        thinking: object,
         *values: object,
     ) -> Outcome:
         """Go on with the newest answer, which was cut."""
         return await self._tried(
             lambda: self._service.continue_answer(
-                owner_of(request), _id(conversation_id), None, _options(system_prompt, "", values)
+                owner_of(request),
+                _id(conversation_id),
+                None,
+                self._options(system_prompt, "", thinking, values),
             )
         )
 
@@ -152,6 +160,21 @@ class Handlers:
         """The window with another page of messages above."""
         return checked_window(checked_window(window) + WINDOW)
 
+    def _options(
+        self,
+        system_prompt: object,
+        begins_with: object,
+        thinking: object,
+        values: tuple[object, ...],
+    ) -> ReplyOptions:
+        can_switch = self._service.model.has_thinking_switch
+        return ReplyOptions(
+            _text(system_prompt),
+            generation.config(values),
+            _text(begins_with),
+            thinking if can_switch and isinstance(thinking, bool) else None,
+        )
+
     async def _tried(self, call: Callable[[], object]) -> Outcome:
         try:
             await self._offload(call)
@@ -164,12 +187,6 @@ def _sentence(error: Exception) -> str:
     if not isinstance(error, ChatUIError):
         log.error("an event failed", exc_info=error)
     return as_shown(error)
-
-
-def _options(
-    system_prompt: object, begins_with: object, values: tuple[object, ...]
-) -> ReplyOptions:
-    return ReplyOptions(_text(system_prompt), generation.config(values), _text(begins_with))
 
 
 def _text(value: object) -> str:

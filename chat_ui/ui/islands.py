@@ -63,6 +63,11 @@ STATUS: Final = """<div class="status-row"><p id="status" role="status"
   aria-label="Answer"></p><p id="live"
   aria-hidden="true"></p></div><ul id="notes"></ul>"""
 
+CONTEXT: Final = """<div id="context" hidden><span class="bar" role="meter"
+  aria-label="Context" aria-valuemin="0"><span data-part="system"></span><span
+  data-part="history"></span><span data-part="draft"></span></span><span
+  class="sum"></span></div>"""
+
 ALERT: Final = """<div id="alert" role="alert"></div>
 <p id="said" class="visually-hidden" role="status"></p><p id="editing" hidden></p>"""
 

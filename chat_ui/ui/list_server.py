@@ -1,15 +1,13 @@
 """What the list of conversations asks the server for: plain calls of its script (`server_call`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, Final
-
-import gradio as gr
 
 from chat_ui.chat.messages import ConversationSummary
 from chat_ui.service import ChatService
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, asked_with, text_of
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
 
 # What the service refuses in words of its own may come this far.
 TEXT_CHARS: Final = 10_000
@@ -20,7 +18,6 @@ FILE_CHARS: Final = 100_000_000
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
     """The functions; those that change something give {} when it is done."""
-    asked = asked_with(offload)
 
     def search_conversations(owner: str, given: Any) -> Answer:
         found = service.search_conversations(owner, text_of(given, "text", TEXT_CHARS))
@@ -52,25 +49,16 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         found = service.add_conversations(owner, text_of(given, "text", FILE_CHARS))
         return {"sentence": imported(len(found.ids), found.left_out), "conversation": found.ids[0]}
 
-    def server_function(call: Callable[[str, Any], Answer]) -> ServerFunction:
-        async def function(given: Any, request: gr.Request) -> Answer:
-            return await asked(request, lambda owner: call(owner, given))
-
-        function.__name__ = call.__name__  # by which the page's script calls it
-        return function
-
-    return [
-        server_function(call)
-        for call in (
-            search_conversations,
-            rename_conversation,
-            pin_conversation,
-            delete_conversation,
-            restore_conversation,
-            export_conversations,
-            import_conversations,
-        )
-    ]
+    return served(
+        offload,
+        search_conversations,
+        rename_conversation,
+        pin_conversation,
+        delete_conversation,
+        restore_conversation,
+        export_conversations,
+        import_conversations,
+    )
 
 
 def lines(summaries: Sequence[ConversationSummary]) -> list[dict[str, Any]]:

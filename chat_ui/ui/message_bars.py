@@ -18,8 +18,14 @@ def bars(conversation: Conversation, window: int) -> list[dict[str, Any]]:
     ]
 
 
+def rows(message: Message) -> dict[str, int]:
+    """How many rows of the chat the message has, and which of them its bar stands below."""
+    parts, at = view.rows(message)
+    return {"parts": parts, "at": at}
+
+
 def _bar(message: Message, ids: list[str]) -> dict[str, Any]:
-    bar = {"id": message.id, "role": message.role, "parts": view.part_count(message)}
+    bar = {"id": message.id, "role": message.role} | rows(message)
     if len(ids) == 1:
         return bar
     index = ids.index(message.id)

@@ -1,16 +1,13 @@
 """What is asked of the server about one message: calls of the page's script (`server_call`)."""
 
-from collections.abc import Callable
 from typing import Any, Final
-
-import gradio as gr
 
 from chat_ui.chat.messages import Message
 from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService
 from chat_ui.ui.details import details
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, asked_with, text_of
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
 
 ID_CHARS: Final = 64
 # What the service refuses in words of its own may come this far.
@@ -21,7 +18,6 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     """The functions. Each is given {"conversation": its id, "message": its id}, and more where it
     says so.
     """
-    asked = asked_with(offload)
 
     def message(owner: str, given: Any) -> Message:
         conversation_id, message_id = _ids(given)
@@ -52,19 +48,9 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     def python_script(owner: str, given: Any) -> Answer:
         return {"text": service.python_script(owner, *_ids(given))}
 
-    def server_function(call: Callable[[str, Any], Answer]) -> ServerFunction:
-        async def function(given: Any, request: gr.Request) -> Answer:
-            return await asked(request, lambda owner: call(owner, given))
-
-        function.__name__ = call.__name__
-        return function
-
-    return [
-        server_function(call)
-        for call in (
-            message_text, message_details, edit_answer, show_version, branch, python_script,
-        )
-    ]  # fmt: skip
+    return served(
+        offload, message_text, message_details, edit_answer, show_version, branch, python_script
+    )
 
 
 def _ids(given: Any) -> tuple[str, str]:

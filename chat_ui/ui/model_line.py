@@ -49,6 +49,7 @@ def model_line(status: ModelStatus) -> dict[str, Any]:
         "seed": seed_note(status),
         "assisted": assisted_note(status),
         "system_prompt": system_prompt_note(status),
+        "has_thinking_switch": status.has_thinking_switch,
         "loading": None if status.loading is None else loading(status.loading),
         "loaded": loaded(status),
     }

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from chat_ui.service import ChatService
-from chat_ui.ui import islands, list_server, message_server, theme, view
+from chat_ui.ui import context_server, islands, list_server, message_server, theme, view
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
 from chat_ui.ui.offload import Offload, Threads
@@ -116,6 +116,8 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
                 regenerate = gr.Button("Regenerate", elem_id="regenerate", size="sm")
             outcome = islands.island("outcome", islands.ALERT)
             message, send, stop = _composer()
+            calls = context_server.server_functions(service, offload)
+            islands.island("context", islands.CONTEXT, server_functions=calls)
         with gr.Column(elem_id="panels"):
             controls = build_panels(service, offload)
     return Parts(
@@ -201,7 +203,8 @@ def _answering_events(
 ) -> Iterator[Any]:
     controls = parts.controls
     asked = [
-        parts.conversation, controls["system_prompt"], controls["begins_with"], *settings,
+        parts.conversation, controls["system_prompt"], controls["begins_with"],
+        controls["thinking"], *settings,
     ]  # fmt: skip
     for trigger in (parts.message.submit, parts.send.click):
         yield trigger(

@@ -37,6 +37,20 @@ def asked_with(offload: Offload) -> Asked:
     return asked
 
 
+def served(offload: Offload, *calls: Callable[[str, Any], Answer]) -> list[ServerFunction]:
+    """Server functions of calls that take the owner and what was sent, under the calls' names."""
+    asked = asked_with(offload)
+
+    def function(call: Callable[[str, Any], Answer]) -> ServerFunction:
+        async def server_function(given: Any, request: gr.Request) -> Answer:
+            return await asked(request, lambda owner: call(owner, given))
+
+        server_function.__name__ = call.__name__  # by which the page's script calls it
+        return server_function
+
+    return [function(call) for call in calls]
+
+
 def text_of(given: Any, name: str, chars: int) -> str:
     """A text of what was sent; "" where it is missing.
 

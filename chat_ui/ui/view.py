@@ -20,6 +20,8 @@ from itertools import pairwise
 from typing import Any
 
 from chat_ui.chat.messages import Conversation, Message, MessageState
+from chat_ui.chat.reasoning import Split, split
+from chat_ui.ui.quantities import duration
 
 MARK = "\u2060"  # word joiner: zero width, no letter, no space, no punctuation
 _TYPED = "\u2062"  # after a mark: this one was in the text
@@ -83,24 +85,19 @@ _NOTES: dict[MessageState, str] = {
 def messages(conversation: Conversation, *, window: int = 30) -> list[dict[str, Any]]:
     """The last `window` messages of the shown path, as values for the Chatbot.
 
-    Each gives one entry, so an index in a Chatbot event is an index into `path()[-window:]`. Its
-    content is the text, and behind it, as a part of its own, a note on how the answer ended: a part
-    of its own because the text may end in an open fence.
+    Each gives one entry, and one before it with the model's thoughts, if any, which the Chatbot
+    folds. An entry's content is the text, and behind it, as a part of its own, a note on how the
+    answer ended: a part of its own because the text may end in an open fence.
     """
-    return [
-        {
-            "role": message.role,
-            "content": [{"type": "text", "text": part} for part in _parts(message)],
-        }
-        for message in conversation.path()[-window:]
-    ]
+    return [entry for message in conversation.path()[-window:] for entry in _entries(message)]
 
 
-def part_count(message: Message) -> int:
-    """How many parts the message has in the chat: each is a row of its own there."""
-    has_text = bool(message.content.strip())
-    has_note = message.role == "assistant" and _note(message) is not None
-    return max(1, has_text + has_note)
+def rows(message: Message) -> tuple[int, int]:
+    """How many rows the Chatbot makes of a message, one for each part, and which of them has its
+    text: the thoughts are above it.
+    """
+    entries = _entries(message)
+    return sum(len(entry["content"]) for entry in entries), len(entries) - 1
 
 
 def escape(text: str) -> str:
@@ -118,25 +115,58 @@ def original(shown: str) -> str:
 
 # A message in flight has another text every tick, and would push out those that stay.
 _escape_finished = lru_cache(maxsize=512)(escape)
+_split_finished = lru_cache(maxsize=512)(split)
 
 
-def _parts(message: Message) -> list[str]:
-    writing = message.state == "writing"
-    text = (escape if writing else _escape_finished)(message.content)
-    parts = [text] if message.content.strip() else []
-    if message.role == "assistant" and (note := _note(message)):
+def _entries(message: Message) -> list[dict[str, Any]]:
+    if message.role != "assistant":
+        return [_entry(message, [_escape_finished(message.content)])]
+    now = _split(message.content, message.state == "writing")
+    entries = []
+    if now.thought:
+        title = _thought_title(now.is_thinking, message.numbers.thought_s)
+        status = "pending" if now.is_thinking else "done"
+        fold = {"metadata": {"title": title, "status": status}}
+        entries.append(_entry(message, [_escaped(now.thought, now.is_thinking)]) | fold)
+    parts = []
+    if now.answer.strip():
+        parts.append(_escaped(now.answer, message.state == "writing"))
+    if note := _note(message, now):
         parts.append(_NOTE + note)
-    return parts or [text]
+    if parts or not entries:
+        entries.append(_entry(message, parts or [""]))
+    return entries
 
 
-def _note(message: Message) -> str | None:
+def _entry(message: Message, parts: list[str]) -> dict[str, Any]:
+    return {
+        "role": message.role,
+        "content": [{"type": "text", "text": part} for part in parts],
+    }
+
+
+def _split(text: str, is_writing: bool) -> Split:
+    return split(text, is_writing=True) if is_writing else _split_finished(text)
+
+
+def _escaped(text: str, is_growing: bool) -> str:
+    return escape(text) if is_growing else _escape_finished(text)
+
+
+def _thought_title(is_thinking: bool, seconds: float | None) -> str:
+    if is_thinking:
+        return "Thinking…"
+    return "Thoughts" if seconds is None else f"Thought for {duration(seconds)}"
+
+
+def _note(message: Message, now: Split) -> str | None:
     """The line below an answer, in Markdown."""
     if message.state == "writing":
-        return None if message.content.strip() else "…"
+        return None if now.thought or now.answer.strip() else "…"
     sentence = _NOTES.get(message.state)
     if message.state == "failed" and message.error:
         sentence = " ".join(message.error.split())
-    elif sentence is None and not message.content.strip():
+    elif sentence is None and not now.answer.strip():
         sentence = "The answer is empty."
     if sentence is None:
         return None

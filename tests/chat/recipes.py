@@ -25,4 +25,4 @@ def recipes(texts: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Re
         stop=st.lists(texts.filter(bool).map(lambda text: text[:100]), max_size=8).map(tuple),
         assisted=st.booleans(),
     )
-    return st.builds(Recipe, texts, config, texts)
+    return st.builds(Recipe, texts, config, texts, st.none() | st.booleans())

@@ -26,11 +26,13 @@ def test_what_json_holds_of_a_recipe_is_that_recipe(recipe: Recipe) -> None:
 
 @given(
     VALUES,
-    st.sampled_from(["", "system_prompt", "given", "config", "temperature", "stop", "seed", "x"]),
+    st.sampled_from(
+        ["", "system_prompt", "given", "thinking", "config", "temperature", "stop", "seed", "x"]
+    ),
 )
 def test_whatever_else_it_is_it_is_read_or_none(value: object, place: str) -> None:
     stored = asdict(RECIPE)
-    if place in ("system_prompt", "given", "config"):
+    if place in ("system_prompt", "given", "thinking", "config"):
         stored[place] = value
     else:
         stored["config"][place] = value

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-ANSWER = '[data-testid=bot]:not([aria-label*="\u2063"])'
+ANSWER = '[data-testid=bot]:not([aria-label*="\u2063"]):not(:has(.thought-group))'
 TIMEOUT_MS = 30_000
 expect.set_options(timeout=TIMEOUT_MS)
 
@@ -32,7 +32,7 @@ def send(page: Page, text: str) -> None:
 
 
 def answers(page: Page) -> Locator:
-    """The model's messages, without the notes below them, which begin with a mark of the view."""
+    """The model's messages, without thoughts, and notes, which begin with a mark of the view."""
     return page.locator(ANSWER)
 
 

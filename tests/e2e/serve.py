@@ -3,7 +3,7 @@
 What this machine can do is scripted, too: nothing is measured and nothing calls torch.
 
 The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
-fails after two words, anything else is repeated.
+fails after two words, "think" thinks before it answers, anything else is repeated.
 """
 
 import re
@@ -11,6 +11,7 @@ import sys
 
 from app import main
 from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
+from chat_ui.engine.thinking import ThinkingFacts
 from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec
@@ -24,6 +25,9 @@ def answer(prompt: str) -> Script:
     if count := _COUNT.search(prompt):
         words = " ".join(f"w{number}" for number in range(1, int(count[1]) + 1))
         return Script(text=words, tokens_per_s=float(count[2] or 20))
+    if "think" in prompt:
+        thought = "<think>\nLet me **see**. w1 w2 w3 w4 w5 w6 w7 w8\n</think>\n\n"
+        return Script(text=f"{thought}You said: {prompt}", tokens_per_s=20)
     if "fail" in prompt:
         return Script(text="One two three", fails_at=2)
     return Script(text=f"You said: {prompt}")
@@ -48,4 +52,5 @@ class LoudLoader(FakeLoader):
 
 if __name__ == "__main__":
     loader = LoudLoader(answer, window_tokens=20_000)
+    loader.thinking = ThinkingFacts(has_switch=True)
     sys.exit(main(load=loader, instruments=FakeInstruments()))

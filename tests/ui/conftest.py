@@ -16,6 +16,7 @@ from chat_ui.errors import NotFoundError
 from chat_ui.service import (
     Choice,
     ChoiceGroup,
+    ContextUse,
     ModelCard,
     ModelStatus,
     PrecisionCard,
@@ -184,6 +185,12 @@ class FakeService:
 
     def show_version(self, owner: str, conversation_id: str, message_id: str) -> None:
         self._note("show_version", owner, conversation_id, message_id)
+
+    def context_use(
+        self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
+    ) -> ContextUse | None:
+        self._note("context_use", owner, conversation_id, draft, options)
+        return ContextUse(2_048, 12, 300, 7, 512, 2, "m4")
 
     def branch(self, owner: str, conversation_id: str, message_id: str) -> str:
         self._note("branch", owner, conversation_id, message_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -24,7 +25,9 @@ def handlers(service: FakeService) -> Handlers:
 
 
 def test_a_message_goes_to_the_service_with_the_panels_settings(service, handlers, request_):
-    given = asyncio.run(handlers.send(request_, "Hello", "", "", "Be kind.", "Well, ", *VALUES))
+    given = asyncio.run(
+        handlers.send(request_, "Hello", "", "", "Be kind.", "Well, ", True, *VALUES)
+    )
     assert service.asked == [
         ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig(), "Well, "))
     ]
@@ -45,7 +48,7 @@ def test_a_message_goes_to_the_service_with_the_panels_settings(service, handler
     ],
 )
 def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_, texts):
-    _, said = asyncio.run(handlers.send(request_, *texts, *VALUES))
+    _, said = asyncio.run(handlers.send(request_, *texts, True, *VALUES))
     assert said["kind"] == "unsent"
     assert said["sentence"]
     assert service.asked == []
@@ -53,7 +56,7 @@ def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_
 
 def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
     service.raises = BusyError("An answer is being written.", "Wait for it.")
-    given, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", *VALUES))
+    given, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES))
     assert given == "c1"
     assert "conversation" not in said, "the page shows what it showed"
     assert (said["kind"], said["sentence"]) == (
@@ -64,7 +67,7 @@ def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, reques
 
 def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog):
     service.raises = RuntimeError("secret detail")
-    _, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", *VALUES))
+    _, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES))
     assert "secret" not in said["sentence"]
     assert said["sentence"].startswith("Something went wrong inside the app.")
     assert "secret detail" in caplog.text
@@ -72,7 +75,8 @@ def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog)
 
 def test_without_a_cookie_nothing_is_done(service, handlers):
     for owner in (None, "", 5):
-        _, said = asyncio.run(handlers.send(request_of(owner), "Hello", "", "", "", "", *VALUES))  # type: ignore[arg-type]
+        request = request_of(owner)  # type: ignore[arg-type]
+        _, said = asyncio.run(handlers.send(request, "Hello", "", "", "", "", True, *VALUES))
         assert said["kind"] == "unsent"
         assert "cookie" in said["sentence"]
     assert service.asked == []
@@ -113,8 +117,22 @@ def test_two_equal_outcomes_can_be_told_apart(handlers, request_):
     assert one["nonce"] != two["nonce"]
 
 
+@pytest.mark.parametrize(
+    ("has_switch", "value", "thinking"),
+    [(True, True, True), (True, False, False), (True, "yes", None), (False, False, None)],
+)
+def test_thinking_is_switched_only_where_the_model_has_a_switch(
+    service, handlers, request_, has_switch, value, thinking
+):
+    service.status = replace(service.status, has_thinking_switch=has_switch)
+    asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", value, *VALUES))
+    assert service.asked[-1][-1] == ReplyOptions(thinking=thinking)
+
+
 def test_an_edited_question_goes_to_the_service_as_such(service, handlers, request_):
-    given, said = asyncio.run(handlers.send(request_, "Hello", "m0", "c1", "Be kind.", "", *VALUES))
+    given, said = asyncio.run(
+        handlers.send(request_, "Hello", "m0", "c1", "Be kind.", "", True, *VALUES)
+    )
     assert service.asked == [
         ("edit_question", OWNER, "c1", "m0", "Hello", ReplyOptions("Be kind."))
     ]
@@ -124,13 +142,13 @@ def test_an_edited_question_goes_to_the_service_as_such(service, handlers, reque
 def test_going_on_is_asked_of_the_last_answer_and_begins_with_nothing_else(
     service, handlers, request_
 ):
-    said = asyncio.run(handlers.go_on(request_, "c1", "Be kind.", "Well, ", *VALUES))
+    said = asyncio.run(handlers.go_on(request_, "c1", "Be kind.", "Well, ", True, *VALUES))
     assert service.asked == [("continue_answer", OWNER, "c1", None, ReplyOptions("Be kind."))]
     assert said["kind"] == "done"
 
 
 def test_regenerate_and_stop_go_to_the_service(service, handlers, request_):
-    asyncio.run(handlers.regenerate(request_, "c1", "", "", *VALUES))
+    asyncio.run(handlers.regenerate(request_, "c1", "", "", True, *VALUES))
     asyncio.run(handlers.stop(request_, "c1"))
     assert service.asked == [
         ("regenerate", OWNER, "c1", ReplyOptions()),
@@ -150,10 +168,10 @@ def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request
 
     async def all_of_them() -> None:
         await handlers.open(request_, "c1")
-        await handlers.send(request_, "Hello", "", "c1", "", "", *VALUES)
-        await handlers.regenerate(request_, "c1", "", "", *VALUES)
-        await handlers.send(request_, "Hello", "m0", "c1", "", "", *VALUES)
-        await handlers.go_on(request_, "c1", "", "", *VALUES)
+        await handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES)
+        await handlers.regenerate(request_, "c1", "", "", True, *VALUES)
+        await handlers.send(request_, "Hello", "m0", "c1", "", "", True, *VALUES)
+        await handlers.go_on(request_, "c1", "", "", True, *VALUES)
         await handlers.stop(request_, "c1")
 
     asyncio.run(all_of_them())

@@ -13,8 +13,8 @@ from tests.ui.conftest import THEN, conversation_of
 def test_a_message_without_other_versions_has_no_place_among_them():
     conversation = conversation_of("Hello", "Hi")
     assert bars(conversation, 30) == [
-        {"id": "m0", "role": "user", "parts": 1},
-        {"id": "m1", "role": "assistant", "parts": 1},
+        {"id": "m0", "role": "user", "parts": 1, "at": 0},
+        {"id": "m1", "role": "assistant", "parts": 1, "at": 0},
     ]
 
 
@@ -36,17 +36,22 @@ def test_versions_are_counted_and_named(head, place):
     more = [Message(id_, "m0", "assistant", "Hey", THEN) for id_ in ("m2", "m3")]
     conversation = replace(conversation, messages=(*conversation.messages, *more), head_id=head)
     assert bars(conversation, 30)[1] == {
-        "id": head, "role": "assistant", "parts": 1, **place,
+        "id": head, "role": "assistant", "parts": 1, "at": 0, **place,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("state", ["complete", "length", "stopped", "failed", "writing"])
-@pytest.mark.parametrize("text", ["", "  ", "Hi"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "Hi", "<think>", "<think>Hm", "<think>Hm</think>", "<think>Hm</think>Hi"]
+)
 def test_a_message_has_as_many_parts_as_the_chat_is_given(state, text):
     conversation = conversation_of("Hello", text)
     answer = replace(conversation.messages[1], state=state, error="It failed.")
     conversation = replace(conversation, messages=(conversation.messages[0], answer))
-    shown = view.messages(conversation)
-    assert [bar["parts"] for bar in bars(conversation, 30)] == [
-        len(message["content"]) for message in shown
-    ]
+    parts = [part["text"] for entry in view.messages(conversation)[1:] for part in entry["content"]]
+    bar = bars(conversation, 30)[1]
+    assert bar["parts"] == len(parts)
+    if "Hi" in text:
+        assert parts[bar["at"]] == "Hi"
+    elif "Hm" in text:
+        assert bar["at"] == min(1, len(parts) - 1)

@@ -129,7 +129,7 @@ def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_
 def test_no_template_holds_a_value(demo):
     """Gradio would run a value in a template as JavaScript."""
     templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
-    assert len(templates) == 7
+    assert len(templates) == 8
     for html in templates:
         assert "${" not in html.html_template
         assert "{{" not in html.html_template
@@ -175,7 +175,9 @@ def test_the_script_mounts_every_island():
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
     source = "".join(map(inspect.getsource, (islands, page, model, system_prompt)))
     names = set(re.findall(r"island\(\"(\w+)\"", source))
-    assert names == {"bar", "rail", "welcome", "status", "outcome", "model", "prompts"}
+    assert names == {
+        "bar", "rail", "welcome", "status", "outcome", "context", "model", "prompts",
+    }  # fmt: skip
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name
 
@@ -197,6 +199,7 @@ def test_the_panel_s_script_asks_for_functions_that_there_are(demo, tmp_path):
     ("elem_id", "scripts", "pattern"),
     [
         ("rail-island", ("rail", "files"), r'(?:call|change)\("(\w+)"'),
+        ("context-island", ("context",), r"context\.server\.(\w+)"),
         ("status-island", ("messages", "editing"), r'(?:call\("|status\.server\.)(\w+)'),
     ],
 )

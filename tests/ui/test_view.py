@@ -4,12 +4,13 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_ui.chat.messages import Conversation, Message, MessageState
+from chat_ui.chat.messages import Conversation, Message, MessageState, Numbers
 from chat_ui.ui import view
 from chat_ui.ui.view import LATEX_DELIMITERS, MARK, escape, original
 
@@ -228,3 +229,39 @@ def test_finished_messages_are_escaped_once() -> None:
         view.messages(conversation(message("question"), message(text, "writing")))
     assert view._escape_finished.cache_info().misses == 1
     assert view._escape_finished.cache_info().hits == 2
+
+
+def shown(last: Message) -> list[dict[str, Any]]:
+    return view.messages(conversation(message("?"), last))[1:]
+
+
+def test_thoughts_are_an_entry_of_their_own_above_the_answer() -> None:
+    answer = message("<think>\nIs `<b>` *bold*?\n</think>\n\nYes")
+    thought, rest = shown(replace(answer, numbers=Numbers(thought_s=8.2)))
+    assert thought["metadata"] == {"title": "Thought for 8 s", "status": "done"}
+    assert thought["content"] == [{"type": "text", "text": escape("Is `<b>` *bold*?")}]
+    assert rest["content"] == [{"type": "text", "text": "Yes"}]
+    assert "metadata" not in rest
+
+
+def test_a_thought_that_grows_is_open_and_has_nothing_below() -> None:
+    (thought,) = shown(message("<think>Hm", "writing"))
+    assert thought["metadata"] == {"title": "Thinking…", "status": "pending"}
+
+
+def test_before_its_first_word_a_thought_is_no_empty_fold() -> None:
+    (entry,) = shown(message("<think>\n", "writing"))
+    assert "metadata" not in entry
+    assert entry["content"][0]["text"].endswith("…")
+
+
+def test_an_answer_that_ended_in_its_thought_says_how() -> None:
+    thought, rest = shown(message("<think>Hm", "stopped"))
+    assert thought["metadata"]["title"] == "Thoughts"
+    assert "Stopped" in rest["content"][0]["text"]
+
+
+def test_a_person_s_tags_are_no_thought() -> None:
+    (entry,) = view.messages(conversation(message("<think>Hm</think>Hi")))
+    assert "metadata" not in entry
+    assert original(entry["content"][0]["text"]) == "<think>Hm</think>Hi"

@@ -134,6 +134,8 @@ def build(service: ChatService, offload: Offload) -> Controls:
     controls: Controls = {
         setting.name: setting.control() for setting in SETTINGS if setting.is_basic
     }
+    # Shown where the loaded model's template has such a switch (`model_line.py`).
+    controls["thinking"] = gr.Checkbox(True, label="Think before answering", elem_id="set-thinking")
     with gr.Accordion("More", open=False, elem_id="more-settings"):
         for setting in SETTINGS:
             if not setting.is_basic:

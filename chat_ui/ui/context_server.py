@@ -1,0 +1,38 @@
+"""What the meter "Context" asks the server for: a call of the page's script (`server_call`)."""
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.service import ChatService, ReplyOptions
+from chat_ui.ui.offload import Offload
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
+
+ID_CHARS: Final = 64
+TEXT_CHARS: Final = 1_000_000
+
+
+def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
+    """The one function there is."""
+
+    def context_use(owner: str, given: Any) -> Answer:
+        """What a prompt would take of the window: {"conversation": id, "draft": text,
+        "system_prompt": text, "max_new_tokens": number, "thinking": true or false}.
+        """
+        given = given if isinstance(given, dict) else {}
+        limit = given.get("max_new_tokens")
+        config = GenerationConfig(max_new_tokens=limit) if limit else GenerationConfig()
+        has_switch = service.model.has_thinking_switch
+        found = service.context_use(
+            owner,
+            text_of(given, "conversation", ID_CHARS) or None,
+            text_of(given, "draft", TEXT_CHARS),
+            ReplyOptions(
+                text_of(given, "system_prompt", TEXT_CHARS),
+                config,
+                thinking=given.get("thinking") is True if has_switch else None,
+            ),
+        )
+        return {"use": None if found is None else asdict(found)}
+
+    return served(offload, context_use)
