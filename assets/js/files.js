@@ -19,8 +19,12 @@
 
   async function exportFile({ which, form }) {
     const id = which === "one" ? ui.page.conversation : "";
-    const answer = await ui.rail.call("export_conversations", { id, form });
-    if (answer) download(answer);
+    const isCopy = form === "copy";
+    const answer = await ui.rail.call("export_conversations", { id, form: isCopy ? "markdown" : form });
+    if (!answer) return;
+    if (!isCopy) download(answer);
+    else if (await ui.copyText(answer.text)) ui.showAlert("The conversation is copied.", "done");
+    else ui.showAlert("Your browser did not let the page copy. Export it as Markdown instead.");
   }
 
   async function importFile(file) {

@@ -1,4 +1,4 @@
-// What this browser keeps: the draft of each tab, the generation settings, and system prompts. A browser may
+// What this browser keeps: the draft of each tab, the generation settings, the theme, and system prompts. A browser may
 // refuse to.
 (() => {
   "use strict";
@@ -7,6 +7,7 @@
 
   const DRAFT = "chat_ui.draft";
   const SETTINGS = "chat_ui.settings.1";
+  const LOOK = "chat_ui.look.1";
   const PROMPTS = "chat_ui.prompts.1";
 
   function read(storage, key) {
@@ -34,6 +35,8 @@
   ui.kept = {
     draft: () => read("sessionStorage", DRAFT) ?? "",
     keepDraft: (text) => write("sessionStorage", DRAFT, text),
+    look: () => (["light", "dark"].includes(read("localStorage", LOOK)) ? read("localStorage", LOOK) : "system"),
+    keepLook: (look) => write("localStorage", LOOK, look),
     prompts: () => list(PROMPTS).filter(isPrompt), // [name, text]
     keepPrompts: (prompts) => write("localStorage", PROMPTS, JSON.stringify(prompts)),
   };

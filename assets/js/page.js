@@ -79,8 +79,7 @@
     // An event that Gradio itself refuses brings no outcome.
     if (is) sendingTimer = setTimeout(() => showOutcome({ kind: "unsent", sentence: SLOW }), 20000);
     root.toggleAttribute("data-busy", page.isBusy || page.isSending);
-    // A screen reader reads the answer when it is whole, not word by word.
-    document.querySelector('#chat [role="log"]')?.setAttribute("aria-busy", String(page.isBusy));
+    ui.announcer.set(page.isBusy || page.isSending);
   }
 
   // What can't be sent now stays in the box, and Gradio does not hear of it.
@@ -260,6 +259,7 @@
       keepDraft();
     }
     if (now.kind === "unsent") giveBackUnsent();
+    if (now.kind !== "sent" && now.kind !== "done") ui.announcer.cancel();
     if (now.kind === "unsent" || now.kind === "refused") setSending(false);
     if (now.kind === "opened" || now.kind === "absent") {
       if (page.expected !== page.conversation) {
@@ -335,6 +335,7 @@
     model: (island) => ui.models.mount(island),
     prompts: (island) => ui.prompts.mount(island),
     context: () => ui.context.update(),
+    look: (island) => ui.look.mount(island),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),

@@ -28,6 +28,7 @@
     log = found;
     sticks = true;
     log.tabIndex = 0; // so that keys scroll it, too
+    log.setAttribute("aria-live", "off"); // announce.js reads the answers out
     const leave = () => { sticks = false; };
     log.addEventListener("wheel", (event) => { if (event.deltaY < 0) leave(); }, { passive: true });
     log.addEventListener("touchmove", leave, { passive: true });

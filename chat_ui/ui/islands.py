@@ -50,6 +50,7 @@ RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2>
 <p>This conversation</p>
 <button type="button" data-which="one" data-form="json">JSON, with all versions</button>
 <button type="button" data-which="one" data-form="markdown">Markdown, to read</button>
+<button type="button" data-which="one" data-form="copy">Copy as Markdown</button>
 <p>All conversations</p>
 <button type="button" data-which="all" data-form="json">JSON, to import again</button>
 <button type="button" data-which="all" data-form="markdown">Markdown, to read</button>
@@ -69,7 +70,9 @@ CONTEXT: Final = """<div id="context" hidden><span class="bar" role="meter"
   class="sum"></span></div>"""
 
 ALERT: Final = """<div id="alert" role="alert"></div>
-<p id="said" class="visually-hidden" role="status"></p><p id="editing" hidden></p>"""
+<p id="said" class="visually-hidden" role="status"></p>
+<div id="spoken" class="visually-hidden" role="log"
+  aria-label="Answer, read out"></div><p id="editing" hidden></p>"""
 
 
 def island(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:

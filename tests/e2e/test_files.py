@@ -69,6 +69,19 @@ def test_all_conversations_and_markdown(chat, tmp_path):
     assert "You said: Alpha" in both
 
 
+def test_a_conversation_is_copied_as_markdown(new_context, server):
+    context = new_context()
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    open_chat(page, server.url)
+    send(page, "Alpha **bold**")
+    wait_until_answered(page, 1)
+    button(page, "Export").click()
+    button(page, "Copy as Markdown").click()
+    expect(page.get_by_role("alert")).to_contain_text("copied")
+    assert "You said: Alpha **bold**" in page.evaluate("navigator.clipboard.readText()")
+
+
 def test_on_the_first_screen_there_is_no_conversation_to_export(chat):
     button(chat, "Export").click()
     menu = chat.get_by_role("group", name="Export")

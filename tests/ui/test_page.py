@@ -10,7 +10,7 @@ import pytest
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.settings import Settings
 from chat_ui.ui import islands, page
-from chat_ui.ui.panels import PANELS, model, system_prompt
+from chat_ui.ui.panels import PANELS, appearance, model, system_prompt
 from tests.ui.conftest import FakeService, on_this_thread
 
 
@@ -129,7 +129,7 @@ def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_
 def test_no_template_holds_a_value(demo):
     """Gradio would run a value in a template as JavaScript."""
     templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
-    assert len(templates) == 8
+    assert len(templates) == 9
     for html in templates:
         assert "${" not in html.html_template
         assert "{{" not in html.html_template
@@ -173,10 +173,10 @@ def test_every_note_of_a_setting_is_written_by_the_script(demo):
 
 def test_the_script_mounts_every_island():
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
-    source = "".join(map(inspect.getsource, (islands, page, model, system_prompt)))
+    source = "".join(map(inspect.getsource, (islands, page, appearance, model, system_prompt)))
     names = set(re.findall(r"island\(\"(\w+)\"", source))
     assert names == {
-        "bar", "rail", "welcome", "status", "outcome", "context", "model", "prompts",
+        "bar", "rail", "welcome", "status", "outcome", "context", "look", "model", "prompts",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name

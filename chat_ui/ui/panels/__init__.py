@@ -8,7 +8,7 @@ import gradio as gr
 
 from chat_ui.service import ChatService
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.panels import generation, model, system_prompt
+from chat_ui.ui.panels import appearance, generation, model, system_prompt
 from chat_ui.ui.panels.controls import Controls
 
 
@@ -24,6 +24,7 @@ PANELS: Final = (
     Panel("System prompt", system_prompt.build),
     Panel("Model", model.build),
     Panel("Generation", generation.build),
+    Panel("Appearance", appearance.build),
 )
 
 

@@ -1,0 +1,73 @@
+// What a screen reader is told of a growing answer: whole sentences, as they are written. The chat itself is not
+// read out (Gradio would read every token), so this is also what tells that an answer came.
+(() => {
+  "use strict";
+  const ui = (window.chatUI ??= {});
+  if (ui.announcer) return;
+
+  const EVERY_MS = 1000; // reading a long answer's text takes time, and speech is slower still
+  const CODE = "Code.";
+  const KEPT = 12; // sentences that stay for a reader that is behind
+
+  let isOn = false;
+  let said = 0; // characters of the answer
+  let timer = 0;
+
+  const sentences = (text) => {
+    if (!window.Intl?.Segmenter) return text.match(/[^.!?\n]*[.!?\n]+|[^.!?\n]+$/g) ?? [];
+    return [...new Intl.Segmenter(undefined, { granularity: "sentence" }).segment(text)].map((one) => one.segment);
+  };
+
+  // An answer's text as it is read out: code is named and not spelt.
+  function spoken() {
+    const found = document.querySelectorAll("#chat .bot-row [data-testid=bot]:not(:has(.thought-group)) .prose");
+    const prose = found[found.length - 1];
+    if (!prose) return "";
+    return [...prose.children].map((block) => {
+      if (block.matches("pre, .code_wrap") || block.querySelector("pre")) return CODE;
+      if (!block.querySelector(".katex-html")) return block.textContent;
+      const copy = block.cloneNode(true);
+      for (const drawn of copy.querySelectorAll(".katex-html, annotation")) drawn.remove();
+      return copy.textContent;
+    }).map((text) => `${text.trim()}\n`).join("");
+  }
+
+  function say(isWhole) {
+    const text = spoken();
+    const parts = sentences(text.slice(said));
+    if (!isWhole) parts.pop(); // it may still grow
+    said += parts.join("").length;
+    const place = document.getElementById("spoken");
+    for (const part of parts) {
+      if (part.trim()) place?.append(ui.element("p", part.trim()));
+    }
+    while (place && place.childElementCount > KEPT) place.firstChild.remove();
+  }
+
+  function tick() {
+    if (!isOn) return;
+    if (ui.page.isBusy) say(false); // else the newest answer is still the one before
+    timer = setTimeout(tick, EVERY_MS);
+  }
+
+  ui.announcer = {
+    // Whether an answer of this page is asked for or being written.
+    set(is) {
+      if (is === isOn) return;
+      isOn = is;
+      clearTimeout(timer);
+      if (is) {
+        said = 0;
+        document.getElementById("spoken")?.replaceChildren();
+        timer = setTimeout(tick, EVERY_MS);
+      } else {
+        timer = setTimeout(() => say(true), 150); // its last words are about to be drawn
+      }
+    },
+    // None came: it was refused, or the page shows another conversation.
+    cancel() {
+      isOn = false;
+      clearTimeout(timer);
+    },
+  };
+})();

@@ -1,0 +1,78 @@
+"""Light and dark, and what a screen reader is told, in a browser."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.chat import answers, button, open_chat, send, wait_until_answered
+
+
+@pytest.fixture
+def chat(server, page):
+    open_chat(page, server.url)
+    return page
+
+
+def is_dark(page: Page) -> bool:
+    return bool(page.evaluate("document.body.classList.contains('dark')"))
+
+
+def choose(page: Page, name: str) -> None:
+    page.get_by_role("radio", name=name, exact=True).check()
+
+
+def test_dark_is_chosen_and_stays_after_a_reload(chat):
+    assert not is_dark(chat)
+    choose(chat, "Dark")
+    assert is_dark(chat)
+    chat.reload()
+    expect(chat.get_by_role("radio", name="Dark", exact=True)).to_be_checked()
+    assert is_dark(chat)
+    choose(chat, "System")
+    assert not is_dark(chat)
+
+
+def test_light_stays_where_the_system_is_dark(new_context, server):
+    page = new_context(color_scheme="dark").new_page()
+    open_chat(page, server.url)
+    assert is_dark(page)
+    choose(page, "Light")
+    assert not is_dark(page)
+    page.reload()
+    expect(page.get_by_role("radio", name="Light", exact=True)).to_be_checked()
+    assert not is_dark(page)
+    choose(page, "System")
+    assert is_dark(page)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function("!document.body.classList.contains('dark')")
+
+
+def test_an_answer_is_read_out_by_the_sentence_and_to_its_end(chat):
+    send(chat, "First one. Second two, which is longer.\n\n```\ncode\n```\n\nLast without a stop")
+    wait_until_answered(chat, 1)
+    spoken = chat.get_by_role("log", name="Answer, read out")
+    expect(spoken).to_contain_text("Last without a stop")
+    said = [text.strip() for text in spoken.locator("p").all_inner_texts()]
+    assert said == [
+        "You said: First one.",
+        "Second two, which is longer.",
+        "Code.",
+        "Last without a stop",
+    ]
+
+
+def test_what_grows_is_read_out_while_it_grows_and_never_in_parts(chat):
+    send(chat, "count to 100 at 20")
+    expect(answers(chat).last).to_contain_text("w30")
+    spoken = chat.get_by_role("log", name="Answer, read out")
+    expect(spoken.locator("p")).to_have_count(0)  # its one sentence has not ended
+    assert chat.locator("#chat [role=log]").get_attribute("aria-live") == "off"
+    button(chat, "Stop").click()
+    expect(spoken.locator("p")).to_have_count(1)
+
+
+def test_a_conversation_that_is_opened_is_not_read_out(chat):
+    send(chat, "Alpha.")
+    wait_until_answered(chat, 1)
+    chat.reload()
+    expect(answers(chat)).to_have_count(1)
+    expect(chat.get_by_role("log", name="Answer, read out").locator("p")).to_have_count(0)
