@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from chat_ui.chat.reasoning import without_thoughts
 from chat_ui.chat.recipe import Recipe
@@ -26,6 +26,13 @@ MessageState = Literal[
 ]
 
 TITLE_CHARS = 60
+
+TEMPORARY_MARK: Final = "t"
+"""The first letter of a temporary conversation's id; no other id has it, for they are hex.
+
+So an id says by itself where its conversation is: nothing need be looked up, nothing that fails can
+take one for the other, and no text of a temporary one can come to the database of the others.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,11 @@ class Conversation:
     head_id: str | None = None
     messages: tuple[Message, ...] = ()
 
+    @property
+    def is_temporary(self) -> bool:
+        """It is kept in memory only, and not for long."""
+        return is_temporary(self.id)
+
     def path(self, leaf_id: str | None = None) -> tuple[Message, ...]:
         """The messages from the first to `leaf_id` (the head, if None), in order.
 
@@ -167,6 +179,11 @@ class Conversation:
             if place is not None:
                 versions[place].append(message)
         return [tuple(of_one) for of_one in versions]
+
+
+def is_temporary(conversation_id: object) -> bool:
+    """Whether an id, which may be anything, is that of a temporary conversation."""
+    return isinstance(conversation_id, str) and conversation_id.startswith(TEMPORARY_MARK)
 
 
 def prompt_messages(path: Sequence[Message]) -> list[PromptMessage]:

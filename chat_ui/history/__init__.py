@@ -1,4 +1,5 @@
-"""Where conversations are kept: one `Store`, a database behind it, and nothing held in memory.
+"""Where conversations are kept: one `Store`, a database behind it, and nothing cached. Temporary
+conversations have one of their own, whose database is in memory.
 
     store.py         what can be asked of the history; every call is one transaction
     conversation_list.py  the owners' lists: finding, naming, pinning, deleting, adding

@@ -5,8 +5,8 @@ its rows are gone, and SQLite overwrites them (`secure_delete`). When to purge i
 business.
 """
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -45,11 +45,13 @@ class ConversationList:
     Args:
         reading: begins a transaction that reads.
         writing: begins one that writes.
+        mark: the first letter of new conversations' ids, if they have one in common.
     """
 
-    def __init__(self, reading: Transaction, writing: Transaction) -> None:
+    def __init__(self, reading: Transaction, writing: Transaction, mark: str = "") -> None:
         self._reading = reading
         self._writing = writing
+        self._mark = mark
 
     def newest(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
         """An owner's conversations: the pinned ones, then those with the newest messages first."""
@@ -58,6 +60,15 @@ class ConversationList:
         with self._reading() as connection:
             found = connection.execute(query.order_by(*_ORDER).limit(limit)).all()
         return [_summary(row) for row in found]
+
+    def summary(self, owner: str, conversation_id: str) -> ConversationSummary:
+        """One conversation, as the list has it.
+
+        Raises:
+            NotFoundError: no such conversation for this owner.
+        """
+        with self._reading() as connection:
+            return _summary(rows.find(connection, owner, conversation_id))
 
     def search(self, owner: str, words: str, limit: int = 50) -> list[ConversationSummary]:
         """The owner's conversations with these words in their title or in a message, as one text.
@@ -117,7 +128,7 @@ class ConversationList:
         Returns:
             The ids of the new ones, in the order of `found`.
         """
-        new = [with_new_ids(one, lambda: secrets.token_hex(16)) for one in found]
+        new = [replace(with_new_ids(one, rows.new_id), id=rows.new_id(self._mark)) for one in found]
         # Of two of the same time, the first is the newer one, as lists have them.
         oldest_first = sorted(reversed(new), key=lambda one: one.updated_at)
         # Before the transaction: all other writers wait for it.
@@ -186,6 +197,11 @@ class ConversationList:
             return connection.execute(
                 delete(conversations).where(conversations.c.deleted_at < deleted_before)
             ).rowcount
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Remove conversations for good, whosever they are; what is gone already is passed over."""
+        with self._writing() as connection:
+            connection.execute(delete(conversations).where(conversations.c.id.in_(ids)))
 
     def has_deleted(self) -> bool:
         """Whether anything that was deleted is not purged yet."""

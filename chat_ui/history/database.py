@@ -17,10 +17,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from chat_ui.errors import HistoryError, StartupError
+from chat_ui.history.tables import metadata
 
 FILE_NAME: Final = "chat_ui.db"
 BUSY_TIMEOUT_S: Final = 5.0
@@ -29,6 +31,12 @@ _PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",  # NORMAL may lose a commit when the power fails
     "secure_delete = ON",  # what was deleted is overwritten
+)
+
+# Of a database in memory. Neither sorting nor undoing may need a file.
+_MEMORY_PRAGMAS: Final = (
+    "temp_store = MEMORY",
+    "max_page_count = 65536",  # 256 MiB: strangers write into it
 )
 
 # SQLite's own files, which belong together: https://www.sqlite.org/tempfiles.html
@@ -82,6 +90,35 @@ def writing_engine(path: Path) -> Engine:
     )
 
 
+def memory_engine() -> Engine:
+    """For what must never be on a disk: the tables in memory, with one connection for everybody.
+
+    Each connection has a database of its own, which ends with it. So there is one, and the pool
+    keeps it; should it be lost nevertheless, the next one has the tables again, and they are empty.
+    """
+    engine = sqlite_engine(
+        Path(":memory:"),
+        "BEGIN",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S,
+    )
+    ddl: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        ddl += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    statements = [str(one.compile(engine)) for one in ddl]
+
+    @event.listens_for(engine, "connect")
+    def _make_tables(connection: sqlite3.Connection, _record: object) -> None:
+        for pragma in _MEMORY_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").close()
+        for statement in statements:
+            connection.execute(statement).close()
+
+    return engine
+
+
 def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **options: Any) -> Engine:
     """An engine whose transactions begin when SQLAlchemy's do.
 
@@ -89,7 +126,7 @@ def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **option
     `isolation_level` is None; then BEGIN is ours to send.
 
     Args:
-        path: the file, absolute.
+        path: the file, absolute; or :memory:.
         begin: the statement. A writer needs "BEGIN IMMEDIATE": a reader that turns writer is
             refused, without any waiting, where another wrote meanwhile.
         foreign_keys: whether SQLite watches them.
@@ -97,7 +134,11 @@ def sqlite_engine(path: Path, begin: str, *, foreign_keys: bool = True, **option
     """
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S},
+        connect_args={
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_S,
+            "check_same_thread": False,  # the pool gives a connection to one thread at a time
+        },
         json_deserializer=_from_json,
         hide_parameters=True,  # an exception's text is logged, and parameters are what people wrote
         **options,
@@ -186,11 +227,16 @@ def _make_private(path: Path) -> None:
             Path(f"{path}{suffix}").chmod(0o600)
 
 
-def history_error(error: SQLAlchemyError) -> HistoryError:
+def history_error(error: SQLAlchemyError, *, in_memory: bool = False) -> HistoryError:
     """What a person is told of a failure; its cause goes to the log, without what people wrote."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     _log.error("the history failed: %s", cause)
     code = _primary_code(cause)
+    if code == sqlite3.SQLITE_FULL and in_memory:
+        return HistoryError(
+            "The server has no room for more temporary chats.",
+            "Try again later, or send it in a chat that is kept.",
+        )
     if code == sqlite3.SQLITE_FULL:
         return HistoryError(
             "This could not be saved: the disk is full.", "Free some space, then try again."

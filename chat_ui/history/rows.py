@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from chat_ui.chat.messages import Conversation, Message, MessageState, Numbers, Role
+from chat_ui.chat.messages import (
+    TEMPORARY_MARK,
+    Conversation,
+    Message,
+    MessageState,
+    Numbers,
+    Role,
+)
 from chat_ui.chat.recipe import Recipe, recipe_of
 from chat_ui.errors import NotFoundError
 from chat_ui.history.tables import conversations, messages
@@ -21,7 +28,7 @@ from chat_ui.history.tables import conversations, messages
 Transaction = Callable[[], AbstractContextManager[Connection]]
 """Begins a transaction, which is committed at its end."""
 
-_ID: Final = re.compile("[0-9a-f]{32}")
+_ID: Final = re.compile(f"[0-9a-f{TEMPORARY_MARK}][0-9a-f]{{31}}")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _NUMBERS: Final = frozenset(field.name for field in fields(Numbers))
 NOTHING_KNOWN: Final = Numbers()
@@ -30,6 +37,11 @@ NOTHING_KNOWN: Final = Numbers()
 def storable(text: str) -> str:
     """A text as every database takes it: U+FFFD stands for NUL and for each lone surrogate."""
     return _UNSTORABLE.sub("\ufffd", text)
+
+
+def new_id(mark: str = "") -> str:
+    """A random id, which nobody guesses: 128 bits as hex, or 124 behind a mark of one letter."""
+    return (mark + secrets.token_hex(16))[:32]
 
 
 def checked(id_: object) -> str:
@@ -94,7 +106,7 @@ def append(
 ) -> Message:
     """Store a new message."""
     message = Message(
-        id=secrets.token_hex(16),
+        id=new_id(),
         parent_id=parent_id,
         role=role,
         content=content,

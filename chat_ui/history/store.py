@@ -4,7 +4,6 @@ Calls block, and may come from any number of threads. Whose a conversation is, t
 so that a foreign id and an unknown one are one case. Nothing is cached.
 """
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from chat_ui.chat.messages import (
+    TEMPORARY_MARK,
     Conversation,
     Message,
     MessageState,
@@ -29,6 +29,7 @@ from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
 from chat_ui.history.database import (
     history_error,
+    memory_engine,
     open_database,
     reading_engine,
     writing_engine,
@@ -52,14 +53,24 @@ class Store:
 
     Any method raises `HistoryError` when the database fails (full, locked, read-only), and has then
     changed nothing. When the cause is gone, they work again.
+
+    Args:
+        reading: its connections read.
+        writing: its connection writes.
+        notice: see above.
+        in_memory: both are `memory_engine`'s. Ids of conversations begin with `TEMPORARY_MARK`.
     """
 
-    def __init__(self, reading: Engine, writing: Engine, notice: str = "") -> None:
+    def __init__(
+        self, reading: Engine, writing: Engine, notice: str = "", *, in_memory: bool = False
+    ) -> None:
         self.notice = notice
+        self._in_memory = in_memory
+        self._mark = TEMPORARY_MARK if in_memory else ""
         self._reading = reading
         self._writing = writing
         read, write = partial(self._transaction, reading), partial(self._transaction, writing)
-        self.list = ConversationList(read, write)
+        self.list = ConversationList(read, write, self._mark)
         self.versions = Versions(write)
         self.measurements = Measurements(read, write)
 
@@ -78,6 +89,12 @@ class Store:
         """The store in a file that another process may have open: nothing is made or upgraded."""
         return cls(reading_engine(file), writing_engine(file))
 
+    @classmethod
+    def in_memory(cls) -> "Store":
+        """A store of temporary conversations: nothing of it is on a disk, and it ends with it."""
+        engine = memory_engine()
+        return cls(engine, engine, in_memory=True)
+
     def close(self) -> None:
         """Close the database; SQLite then moves its write-ahead log into the file."""
         self._reading.dispose()
@@ -87,7 +104,7 @@ class Store:
         """A new conversation without messages."""
         now = datetime.now(UTC)
         title, system_prompt = rows.storable(title), rows.storable(system_prompt)
-        conversation = Conversation(secrets.token_hex(16), title, system_prompt, now, now)
+        conversation = Conversation(rows.new_id(self._mark), title, system_prompt, now, now)
         with self._transaction(self._writing) as connection:
             connection.execute(
                 insert(conversations).values(
@@ -264,9 +281,14 @@ class Store:
                     with connection.begin():
                         yield connection
                 except SQLAlchemyError:
-                    connection.invalidate()
+                    if not self._in_memory:
+                        connection.invalidate()
                     raise
         except SQLAlchemyError as error:
+            if (
+                self._in_memory
+            ):  # what it was is undone, and all conversations are in the connection
+                raise history_error(error, in_memory=True) from error
             # One connection from the time when the file was read-only makes SQLite refuse to write
             # through any other of this process, so the idle readers are closed too.
             self._reading.dispose()

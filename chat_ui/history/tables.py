@@ -57,7 +57,7 @@ class ConversationColumns(TypedColumns):
     """A conversation.
 
     Attributes:
-        id: 128 random bits, hex.
+        id: 128 random bits, hex; see `rows.new_id`.
         owner: whose it is: 64 hex characters.
         recency: a counter per owner; the larger, the later a message was added. The list is ordered
             by it, because a clock can be set back.

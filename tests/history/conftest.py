@@ -1,4 +1,4 @@
-"""A store in a folder of its own."""
+"""A store in a folder of its own, and where a module wants both, one in memory."""
 
 import hashlib
 
@@ -20,9 +20,16 @@ def data_dir(tmp_path):
     return tmp_path / "data"
 
 
+def pytest_generate_tests(metafunc):
+    """A module that names STORES has its tests run with each of them."""
+    if "store" in metafunc.fixturenames and hasattr(metafunc.module, "STORES"):
+        metafunc.parametrize("store", metafunc.module.STORES, indirect=True)
+
+
 @pytest.fixture
-def store(data_dir):
-    opened = Store.open(data_dir)
+def store(request, data_dir):
+    is_file = getattr(request, "param", "file") == "file"
+    opened = Store.open(data_dir) if is_file else Store.in_memory()
     yield opened
     opened.close()
 

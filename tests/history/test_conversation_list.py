@@ -9,6 +9,8 @@ from chat_ui.errors import InvalidRequestError, NotFoundError
 from chat_ui.history.conversation_list import SEARCH_CHARS, TITLE_CHARS
 from chat_ui.history.tables import conversations, messages
 
+STORES = ("file", "memory")
+
 
 def told(store, owner, question, answer="An answer."):
     c = store.create(owner, "New chat", "")

@@ -6,6 +6,8 @@ import pytest
 
 from chat_ui.errors import NotFoundError
 
+STORES = ("file", "memory")
+
 MALFORMED = [
     None,
     "",

@@ -13,6 +13,8 @@ from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.store import ROOT, Store
 
+STORES = ("file", "memory")
+
 
 def ask(store, owner, conversation_id, text="Hello", parent_id=None, **more):
     return store.add_question(owner, conversation_id, text, parent_id, "Be brief.", **more)
@@ -222,7 +224,8 @@ def test_unknown_numbers_of_a_newer_version_are_left_out(store, owner, monkeypat
     assert store.conversation(owner, c).messages[-1].numbers == Numbers(model="Tiny")
 
 
-def test_what_is_stored_is_there_after_closing(store, owner, data_dir):
+def test_what_is_stored_is_there_after_closing(owner, data_dir):
+    store = Store.open(data_dir)
     c = new(store, owner)
     ask(store, owner, c)
     before = store.conversation(owner, c)

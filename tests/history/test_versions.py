@@ -11,6 +11,8 @@ from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import HistoryError, NotFoundError
 from chat_ui.history import rows
 
+STORES = ("file", "memory")
+
 RECIPE = Recipe("Be brief.", GenerationConfig(seed=7, stop=("END",)), "Well, ")
 
 
