@@ -20,6 +20,7 @@ from chat_ui.service.instruments import Instruments, on_thread_that_ends
 from chat_ui.service.machine import ThisMachine
 from chat_ui.service.purge import Purge
 from chat_ui.service.replies import Replies
+from chat_ui.service.temporary import Lifetimes, Stores
 from chat_ui.settings import Settings
 
 LOCK_FILE: Final = "in-use.lock"
@@ -29,7 +30,8 @@ LOCK_FILE: Final = "in-use.lock"
 class Backend:
     """The parts behind the service, put together."""
 
-    store: Store
+    stores: Stores
+    lifetimes: Lifetimes
     host: ModelHost
     replies: Replies
     forecasts: Forecasts
@@ -75,9 +77,12 @@ def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments)
         activity,
     )
     host = _make_host(settings, load, forecasts, activity)
-    replies = Replies(settings, store, host, forecasts.answered, activity)
+    stores = Stores(store, Store.in_memory())
+    lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_))
+    replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
-    return Backend(store, host, replies, forecasts, choosing, Purge(store.list), lock)
+    purge = Purge([stores.kept.list, stores.temporary.list])
+    return Backend(stores, lifetimes, host, replies, forecasts, choosing, purge, lock)
 
 
 def _make_host(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from chat_ui.chat import exchange, markdown_export
 from chat_ui.chat.imports import MAX_CONVERSATIONS
-from chat_ui.chat.messages import Conversation, ConversationSummary, Message
+from chat_ui.chat.messages import Conversation, ConversationSummary, Message, is_temporary
 from chat_ui.errors import EngineError, NotAllowedError, NotFoundError
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.service import files
@@ -53,7 +53,7 @@ class ChatService(Versions):
     @property
     def notice(self) -> str:
         """A sentence for every page, such as that a damaged database was set aside; or ""."""
-        return self._opened.store.notice if self._opened else ""
+        return self._opened.stores.kept.notice if self._opened else ""
 
     def switch_model(
         self, model: str, precision: str, token: str = "", *, anyway: bool = False
@@ -138,11 +138,21 @@ class ChatService(Versions):
     # ---- conversations ----
 
     def conversations(self, owner: str) -> list[ConversationSummary]:
-        """The owner's conversations, newest first."""
+        """The owner's conversations, newest first; the temporary ones are in no list."""
         return self._store.list.newest(owner)
+
+    def summary(self, owner: str, conversation_id: str) -> ConversationSummary:
+        """What a list would have of a conversation, whether it is in one or not.
+
+        Raises:
+            NotFoundError: there is no such conversation of this owner.
+        """
+        return self._store_of(conversation_id).list.summary(owner, conversation_id)
 
     def search_conversations(self, owner: str, words: str) -> list[ConversationSummary]:
         """The owner's conversations with these words in the title or in a message.
+
+        Temporary ones are not found.
 
         Raises:
             InvalidRequestError: there are too many of them.
@@ -156,7 +166,7 @@ class ChatService(Versions):
             InvalidRequestError: the title is empty or too long.
             NotFoundError: there is no such conversation of this owner.
         """
-        self._store.list.rename(owner, conversation_id, title)
+        self._store_of(conversation_id).list.rename(owner, conversation_id, title)
 
     def pin_conversation(self, owner: str, conversation_id: str, is_pinned: bool) -> None:
         """Put a conversation above the others of the list, or back among them.
@@ -164,7 +174,7 @@ class ChatService(Versions):
         Raises:
             NotFoundError: there is no such conversation of this owner.
         """
-        self._store.list.pin(owner, conversation_id, is_pinned)
+        self._store_of(conversation_id).list.pin(owner, conversation_id, is_pinned)
 
     def delete_conversation(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation, and end the answer that is being written in it.
@@ -175,7 +185,7 @@ class ChatService(Versions):
         Raises:
             NotFoundError: there is no such conversation of this owner.
         """
-        self._store.list.delete(owner, conversation_id)
+        self._store_of(conversation_id).list.delete(owner, conversation_id)
         self.stop_reply(owner, conversation_id)
         self._backend.purge.later()
 
@@ -185,7 +195,7 @@ class ChatService(Versions):
         Raises:
             NotFoundError: there is none of this owner, or it is gone for good.
         """
-        self._store.list.restore(owner, conversation_id)
+        self._store_of(conversation_id).list.restore(owner, conversation_id)
 
     def context_use(
         self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
@@ -214,7 +224,8 @@ class ChatService(Versions):
             return None
         path: tuple[Message, ...] = ()
         if conversation_id is not None:
-            path = opened.store.conversation(owner, conversation_id).path()
+            store = opened.stores.of(conversation_id)
+            path = store.conversation(owner, conversation_id).path()
         # What is too long to be sent need not be counted to its end.
         draft = encodable(draft[: self.settings.max_message_chars])
         try:
@@ -235,7 +246,8 @@ class ChatService(Versions):
     def branch(self, owner: str, conversation_id: str, message_id: str) -> str:
         """Copy the path up to a message into a new conversation, which is the newest of the list.
 
-        An answer that is being written is copied as far as it is, and goes on where it was.
+        An answer that is being written is copied as far as it is, and goes on where it was. Of a
+        temporary conversation it is another temporary one.
 
         Returns:
             The new conversation's id.
@@ -244,7 +256,9 @@ class ChatService(Versions):
             NotFoundError: there is no such conversation of this owner, or no such message in it.
         """
         copy = files.branch(self.conversation(owner, conversation_id), message_id)
-        [new] = self._store.list.add(owner, [copy])
+        [new] = self._store_of(conversation_id).list.add(owner, [copy])
+        if is_temporary(new):
+            self._backend.lifetimes.begun(owner, new)
         return new
 
     def add_conversations(self, owner: str, text: str) -> files.Added:
@@ -269,7 +283,8 @@ class ChatService(Versions):
 
         Args:
             owner: whose.
-            conversation_id: which; None for all of the owner's, the newest `MAX_CONVERSATIONS`.
+            conversation_id: which; None for all of the owner's that are not temporary, the newest
+                `MAX_CONVERSATIONS`.
 
         Returns:
             A name for the file, and its text.
@@ -287,7 +302,8 @@ class ChatService(Versions):
 
         Args:
             owner: whose.
-            conversation_id: which; None for all of the owner's, the newest `MAX_CONVERSATIONS`.
+            conversation_id: which; None for all of the owner's that are not temporary, the newest
+                `MAX_CONVERSATIONS`.
 
         Returns:
             A name for the file, and its text.

@@ -55,7 +55,10 @@ class Opened:
 
     @property
     def _store(self) -> Store:
-        return self._backend.store
+        return self._backend.stores.kept
+
+    def _store_of(self, conversation_id: object) -> Store:
+        return self._backend.stores.of(conversation_id)
 
     @property
     def _host(self) -> ModelHost:
@@ -72,6 +75,7 @@ class Opened:
             opened = self._opened
         if opened is not None:
             opened.purge.close()
+            opened.lifetimes.close()
             opened.replies.close(deadline_s)
 
     def close(self, deadline_s: float = 4.0) -> None:
@@ -86,7 +90,7 @@ class Opened:
         if opened is None:
             return
         opened.forecasts.machine.close()
-        opened.store.close()
+        opened.stores.close()
         opened.lock.release()
         # A model in a long forward pass can't be unloaded in time; the process ends anyway.
         unload = threading.Thread(target=opened.host.close, name="model-unload", daemon=True)

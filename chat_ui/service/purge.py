@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,11 +19,11 @@ class Purge:
     """One timer for all deletions: whoever deletes a thousand must not begin a thousand threads.
 
     Args:
-        conversations: the lists that are purged.
+        lists: what is purged.
     """
 
-    def __init__(self, conversations: ConversationList) -> None:
-        self._conversations = conversations
+    def __init__(self, lists: Sequence[ConversationList]) -> None:
+        self._lists = lists
         self._lock = threading.Lock()
         self._is_due = False
         self._is_closed = False
@@ -47,8 +48,11 @@ class Purge:
         if self._is_closed:
             return
         try:
-            self._conversations.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
-            if self._conversations.has_deleted():  # some were deleted while this one waited
+            for one in self._lists:
+                one.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
+            if any(
+                one.has_deleted() for one in self._lists
+            ):  # some were deleted while this one waited
                 self.later()
         except ChatUIError as error:
             log.warning("deleted conversations are not purged yet: %s", error)

@@ -19,11 +19,11 @@ from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messag
 from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, NotFoundError, as_shown
-from chat_ui.history.store import Store
 from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
+from chat_ui.service.temporary import Stores
 from chat_ui.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -80,25 +80,28 @@ class Replies:
 
     Args:
         settings: the app's.
-        store: where answers are kept.
+        stores: where answers are kept.
         host: lends the model.
         answered: told of each answer that had the machine for itself, once it is stored.
         activity: knows whether a load or a probe came in between.
+        used: told of a conversation when an answer begins or has ended in it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        stores: Stores,
         host: ModelHost,
         answered: Callable[[EngineFacts, Numbers], None] = lambda facts, numbers: None,
         activity: Activity | None = None,
+        used: Callable[[str], None] = lambda conversation_id: None,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._stores = stores
         self._host = host
         self._answered = answered
         self._activity = activity or Activity()
+        self._used = used
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
@@ -159,6 +162,7 @@ class Replies:
                 self._running[owner, conversation_id] = reply
             if self._is_closed:
                 reply.stop("interrupted")
+            self._used(conversation_id)
             return reply
 
         try:
@@ -211,6 +215,7 @@ class Replies:
             reply.fail(error)
         finally:
             self._store_reply(reply)
+            self._used(reply.conversation_id)
             with self._lock:
                 self._running.pop((job.owner, reply.conversation_id), None)
             reply.stored.set()
@@ -220,7 +225,8 @@ class Replies:
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
         facts, config, thinking = engine.facts, job.options.config, job.options.thinking
         given = job.options.begins_with
-        conversation = self._store.conversation(job.owner, reply.conversation_id)
+        store = self._stores.of(reply.conversation_id)
+        conversation = store.conversation(job.owner, reply.conversation_id)
         turns = prompt_messages(conversation.path(job.question_id))
         if given:
             turns.append(PromptMessage("assistant", given))
@@ -270,7 +276,7 @@ class Replies:
     def _store_reply(self, reply: Reply) -> None:
         now = reply.snapshot()
         try:
-            self._store.update_answer(
+            self._stores.of(reply.conversation_id).update_answer(
                 reply.message_id, now.text, now.state, error=now.error, numbers=now.numbers
             )
         except Exception as error:

@@ -30,7 +30,7 @@ class Versions(Opened):
         """
         # The reply first: one that ends in between has its end in both places by then.
         reply = self.running(owner, conversation_id)
-        conversation = self._store.conversation(owner, conversation_id)
+        conversation = self._store_of(conversation_id).conversation(owner, conversation_id)
         if reply is None:
             return conversation
         now = reply.snapshot()
@@ -49,7 +49,13 @@ class Versions(Opened):
         return self._backend.replies.get(owner, conversation_id)
 
     def reply(
-        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
+        self,
+        owner: str,
+        conversation_id: str | None,
+        text: str,
+        options: ReplyOptions,
+        *,
+        is_temporary: bool = False,
     ) -> Reply:
         """Store a message and begin to answer it. The message is committed when this returns.
 
@@ -58,6 +64,8 @@ class Versions(Opened):
             conversation_id: which; None begins a new one.
             text: the message.
             options: how to answer.
+            is_temporary: a new one is kept in memory only, and gone an hour after its last message.
+                One that is there stays what it is.
 
         Raises:
             InvalidRequestError: the message is empty or too long.
@@ -69,9 +77,8 @@ class Versions(Opened):
         text, options = self._text(text), self._options(options)
         with self._backend.replies.reserved(owner, conversation_id) as begin:
             if conversation_id is None:  # not before: a refused message leaves no empty chat
-                made = self._store.create(owner, title_of(text), options.system_prompt)
-                conversation_id = made.id
-            question, answer = self._store.add_question(
+                conversation_id = self._new(owner, text, options, is_temporary=is_temporary)
+            question, answer = self._store_of(conversation_id).add_question(
                 owner, conversation_id, text, None, options.system_prompt, recipe=options.recipe
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
@@ -100,10 +107,10 @@ class Versions(Opened):
         sent_at = time.monotonic()
         options = self._options(options)
         with self._backend.replies.reserved(owner, conversation_id) as begin:
-            conversation = self._store.conversation(owner, conversation_id)
+            conversation = self._store_of(conversation_id).conversation(owner, conversation_id)
             leaf = None if message_id is None else message_of(conversation, message_id).id
             question, _ = _turn(conversation, leaf)
-            answer = self._store.add_answer(
+            answer = self._store_of(conversation_id).add_answer(
                 owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
@@ -128,7 +135,7 @@ class Versions(Opened):
         sent_at = time.monotonic()
         options = self._options(replace(options, begins_with=""))
         with self._backend.replies.reserved(owner, conversation_id) as begin:
-            conversation = self._store.conversation(owner, conversation_id)
+            conversation = self._store_of(conversation_id).conversation(owner, conversation_id)
             begun = message_of(conversation, message_id or conversation.head_id)
             if begun.role != "assistant":
                 raise NotFoundError
@@ -140,7 +147,7 @@ class Versions(Opened):
             question, answers = _turn(conversation, begun.id)
             text = "\n\n".join(answer.content for answer in answers if answer.content)
             options = replace(options, begins_with=text)
-            answer = self._store.add_answer(
+            answer = self._store_of(conversation_id).add_answer(
                 owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
@@ -166,7 +173,7 @@ class Versions(Opened):
         sent_at = time.monotonic()
         text, options = self._text(text), self._options(options)
         with self._backend.replies.reserved(owner, conversation_id) as begin:
-            question, answer = self._store.versions.ask(
+            question, answer = self._store_of(conversation_id).versions.ask(
                 owner, conversation_id, message_id, text, options.system_prompt, options.recipe
             )
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
@@ -194,10 +201,16 @@ class Versions(Opened):
         reply = self.running(owner, conversation_id)
         if reply is not None and reply.message_id == message_id and not reply.ended.is_set():
             raise BusyError("This answer is still being written.", "Wait for it, or press Stop.")
-        before = message_of(self._store.conversation(owner, conversation_id), message_id)
+        before = message_of(
+            self._store_of(conversation_id).conversation(owner, conversation_id), message_id
+        )
         # One that went on may be longer than a message may, and can be edited nevertheless.
         text = checked_text(text, max(self.settings.max_message_chars, len(before.content)))
-        return self._store.versions.write(owner, conversation_id, before.id, text).id
+        written = self._store_of(conversation_id).versions.write(
+            owner, conversation_id, before.id, text
+        )
+        self._backend.lifetimes.used(conversation_id)
+        return written.id
 
     def show_version(self, owner: str, conversation_id: str, message_id: str) -> None:
         """Show a version of a message, with the newest of what follows it.
@@ -209,13 +222,21 @@ class Versions(Opened):
             NotFoundError: there is no such conversation of this owner, or no such message in it.
             HistoryError: it could not be stored.
         """
-        self._store.versions.show(owner, conversation_id, message_id)
+        self._store_of(conversation_id).versions.show(owner, conversation_id, message_id)
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         """End the answer that is being written in this owner's conversation; its text stays."""
         reply = self.running(owner, conversation_id)
         if reply is not None:
             reply.stop()
+
+    def _new(self, owner: str, text: str, options: ReplyOptions, *, is_temporary: bool) -> str:
+        stores = self._backend.stores
+        store = stores.temporary if is_temporary else stores.kept
+        made = store.create(owner, title_of(text), options.system_prompt)
+        if is_temporary:
+            self._backend.lifetimes.begun(owner, made.id)
+        return made.id
 
     def _text(self, text: str) -> str:
         return checked_text(text, self.settings.max_message_chars)

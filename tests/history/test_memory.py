@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -224,7 +225,7 @@ def test_a_summary_is_what_the_list_has(memory, owner, stranger):
 def test_closing_ends_it(owner):
     memory = Store.in_memory()
     connection = memory._writing.raw_connection()
-    plain = connection.driver_connection
+    plain: Any = connection.driver_connection
     connection.close()
     memory.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
