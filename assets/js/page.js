@@ -17,6 +17,7 @@
   const page = (ui.page = {
     conversation: null, // null until the first status has come
     expected: null, // the one that was opened last; what shows another one comes late
+    isTemporary: false, // it is kept in the server's memory only
     version: "",
     isBusy: false, // an answer is being written, says the newest status
     isSending: false, // Send was pressed, and no status has come since
@@ -43,8 +44,13 @@
   const draft = () =>
     [page.unsent, ui.editing.draft() ?? box()?.value].filter(Boolean).join("\n\n");
 
-  // The draft outlives a reload of this tab: ours after a restart of the server, and Gradio's own.
-  const keepDraft = () => ui.kept.keepDraft(draft());
+  // What is sent from the first screen begins a temporary chat while this is checked; elsewhere it means nothing.
+  const beginsTemporary = () => byId("temporary")?.checked === true;
+  const isTemporary = () => page.isTemporary || (root.hasAttribute("data-empty") && beginsTemporary());
+
+  // The draft outlives a reload of this tab: ours after a restart of the server, and Gradio's own. A browser
+  // keeps it on the disk, where nothing of a temporary chat may be.
+  const keepDraft = () => ui.kept.keepDraft(isTemporary() ? "" : draft());
 
   function giveBackUnsent() {
     const text = [page.unsent, box()?.value].filter(Boolean).join("\n\n");
@@ -53,10 +59,10 @@
   }
 
   // Runs as Send's `js`: the box is free for the next message before the server has answered.
-  function sending([text, , ...values]) {
+  function sending([text, , , ...values]) {
     page.isPressed = false;
     text ??= "";
-    values.unshift(text, ui.editing.id());
+    values.unshift(text, ui.editing.id(), beginsTemporary());
     if (text.trim()) {
       page.unsent = text;
       setBox("");
@@ -170,6 +176,7 @@
     ui.messages.show(now.messages);
     page.isBusy = now.busy;
     page.version = now.version;
+    page.isTemporary = now.temporary;
     setSending(false);
     root.toggleAttribute("data-empty", now.empty);
     root.toggleAttribute("data-earlier", now.earlier > 0);
@@ -327,6 +334,7 @@
       return item;
     });
     place.querySelector(".examples").replaceChildren(...examples);
+    place.querySelector("#temporary").addEventListener("change", keepDraft);
   }
 
   const MOUNT = {

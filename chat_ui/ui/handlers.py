@@ -78,6 +78,7 @@ class Handlers:
         request: gr.Request,
         text: object,
         edited_id: object,
+        is_temporary: object,
         conversation_id: object,
         system_prompt: object,
         begins_with: object,
@@ -90,6 +91,7 @@ class Handlers:
             request: who asks.
             text: the message.
             edited_id: the question that it is another version of; "" for a new one.
+            is_temporary: whether a conversation that it begins is kept in memory only.
             conversation_id: where; "" begins a new one.
             system_prompt: the panel's.
             begins_with: how the answer shall begin.
@@ -106,7 +108,12 @@ class Handlers:
                 )
                 if edited
                 else self._offload(
-                    self._service.reply, owner, conversation or None, _text(text), options
+                    self._service.reply,
+                    owner,
+                    conversation or None,
+                    _text(text),
+                    options,
+                    is_temporary=is_temporary is True,
                 )
             )
         except Exception as error:

@@ -58,7 +58,11 @@ RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2>
 
 WELCOME: Final = """<div id="welcome"><h1>What would you like to know?</h1>
 <p>The model runs on this server, and your conversations are kept there.</p>
-<ul class="examples"></ul></div>"""
+<ul class="examples"></ul>
+<div class="temporary"><label><input type="checkbox" id="temporary" autocomplete="off"
+  aria-describedby="temporary-note">Temporary chat</label>
+<p id="temporary-note">Kept in memory only, and gone an hour after its last message.</p></div>
+</div>"""
 
 STATUS: Final = """<div class="status-row"><p id="status" role="status"
   aria-label="Answer"></p><p id="live"

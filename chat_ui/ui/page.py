@@ -48,6 +48,7 @@ class Parts:
 
     conversation: gr.Textbox
     edited: gr.Textbox
+    temporary: gr.Checkbox
     window: gr.Number
     bar: gr.HTML
     new_chat: gr.Button
@@ -96,6 +97,7 @@ def _head() -> str:
 def _layout(service: ChatService, offload: Offload) -> Parts:
     conversation = gr.Textbox("", visible=False, label="Conversation")
     edited = gr.Textbox("", visible=False, label="Edited message")
+    temporary = gr.Checkbox(False, visible=False, label="Temporary")
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
     with gr.Row(elem_id="bar"):
         pulse = pulse_of(service, offload)
@@ -121,8 +123,8 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
         with gr.Column(elem_id="panels"):
             controls = build_panels(service, offload)
     return Parts(
-        conversation, edited, window, bar, new_chat, rail, earlier, chat, status, outcome,
-        regenerate, go_on, message, send, stop, controls,
+        conversation, edited, temporary, window, bar, new_chat, rail, earlier, chat, status,
+        outcome, regenerate, go_on, message, send, stop, controls,
     )  # fmt: skip
 
 
@@ -209,7 +211,7 @@ def _answering_events(
     for trigger in (parts.message.submit, parts.send.click):
         yield trigger(
             handlers.send,
-            [parts.message, parts.edited, *asked],
+            [parts.message, parts.edited, parts.temporary, *asked],
             [parts.conversation, parts.outcome],
             js="(...values) => chatUI.sending(values)",
             trigger_mode="multiple",  # the script lets one through at a time, and says so

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import gradio as gr
 
+from chat_ui.chat.messages import ConversationSummary
 from chat_ui.errors import ChatUIError, NotFoundError
 from chat_ui.service import ChatService
 from chat_ui.ui.list_server import lines
@@ -58,9 +59,28 @@ def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, A
         "notice": service.notice,
         "list": digest,
         "conversations": None if is_known else shown,
-        "version": next((version(s) for s in summaries if s.id == conversation_id), ""),
+        "version": _version(service, owner, summaries, conversation_id),
         "running": _is_running(service, owner, conversation_id),
     }
+
+
+def _version(
+    service: ChatService,
+    owner: str,
+    summaries: Sequence[ConversationSummary],
+    conversation_id: object,
+) -> str:
+    """Of the page's conversation; "" where it has none, or it is gone."""
+    if not isinstance(conversation_id, str) or not conversation_id:
+        return ""
+    for summary in summaries:
+        if summary.id == conversation_id:
+            return version(summary)
+    try:
+        # A temporary one is in no list, and neither is one that has many newer ones above it.
+        return version(service.summary(owner, conversation_id))
+    except NotFoundError:
+        return ""
 
 
 def _is_running(service: ChatService, owner: str, conversation_id: object) -> bool:

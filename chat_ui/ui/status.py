@@ -12,6 +12,8 @@ from chat_ui.ui.quantities import rate
 
 FEWEST_DRAFTS: Final = 16
 
+TEMPORARY: Final = "Temporary chat: it is not stored."
+
 # What the status line shows of a conversation; assets/js/page.js reads it.
 Status = dict[str, Any]
 
@@ -21,6 +23,7 @@ def empty_status() -> Status:
     return {
         "conversation": "",
         "title": "",
+        "temporary": False,
         "version": "",
         "empty": True,
         "busy": False,
@@ -45,8 +48,10 @@ def conversation_status(conversation: Conversation, earlier: int) -> Status:
     status = empty_status() | {
         "conversation": conversation.id,
         "title": conversation.title,
+        "temporary": conversation.is_temporary,
         "version": version(conversation),
         "empty": not path,
+        "notes": temporary(conversation),
         "earlier": earlier,
         "regenerate": bool(path),
     }
@@ -54,7 +59,8 @@ def conversation_status(conversation: Conversation, earlier: int) -> Status:
         last = path[-1]
         text = " ".join(filter(None, (ending(last), measured(last.numbers))))
         can_go_on = last.state in ("length", "stopped", "interrupted", "failed") and last.content
-        status |= {"text": text, "notes": notes(last), "continue": bool(can_go_on)}
+        beside = temporary(conversation) + notes(last)
+        status |= {"text": text, "notes": beside, "continue": bool(can_go_on)}
     return status
 
 
@@ -73,7 +79,7 @@ def writing_status(
         "busy": True,
         "text": phase(now, model),
         "live": live(now.numbers),
-        "notes": dropped(now.numbers),
+        "notes": temporary(conversation) + dropped(now.numbers),
         "regenerate": False,
         "continue": False,
     }
@@ -155,6 +161,11 @@ def ending(message: Message) -> str:
     if message.state == "failed":
         return message.error or "The answer failed; press Regenerate."
     return ""
+
+
+def temporary(conversation: Conversation) -> list[str]:
+    """A sentence where the conversation is a temporary one."""
+    return [TEMPORARY] if conversation.is_temporary else []
 
 
 def notes(message: Message) -> list[str]:

@@ -115,7 +115,15 @@ class FakeService:
         return [
             ConversationSummary(c.id, c.title, c.updated_at, c.id in self.pinned, head_id=c.head_id)
             for c in self.kept.values()
+            if not c.is_temporary
         ]
+
+    def summary(self, owner: str, conversation_id: str) -> ConversationSummary:
+        self._note("summary", owner, conversation_id)
+        if owner != OWNER or conversation_id not in self.kept:
+            raise NotFoundError
+        c = self.kept[conversation_id]
+        return ConversationSummary(c.id, c.title, c.updated_at, head_id=c.head_id)
 
     def search_conversations(self, owner: str, words: str) -> list[ConversationSummary]:
         self._note("search_conversations", owner, words)
@@ -158,9 +166,16 @@ class FakeService:
         return self.replies.get(conversation_id)
 
     def reply(
-        self, owner: str, conversation_id: str | None, text: str, options: ReplyOptions
+        self,
+        owner: str,
+        conversation_id: str | None,
+        text: str,
+        options: ReplyOptions,
+        *,
+        is_temporary: bool,
     ) -> Reply:
-        self._note("reply", owner, conversation_id, text, options)
+        more = ("temporary",) if is_temporary else ()
+        self._note("reply", owner, conversation_id, text, options, *more)
         return Reply(conversation_id or "new", "m1", Numbers(), 0.0)
 
     def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:

@@ -26,7 +26,7 @@ def handlers(service: FakeService) -> Handlers:
 
 def test_a_message_goes_to_the_service_with_the_panels_settings(service, handlers, request_):
     given = asyncio.run(
-        handlers.send(request_, "Hello", "", "", "Be kind.", "Well, ", True, *VALUES)
+        handlers.send(request_, "Hello", "", False, "", "Be kind.", "Well, ", True, *VALUES)
     )
     assert service.asked == [
         ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig(), "Well, "))
@@ -37,14 +37,14 @@ def test_a_message_goes_to_the_service_with_the_panels_settings(service, handler
 @pytest.mark.parametrize(
     "texts",
     [
-        (5, "", "", "", ""),
-        (["Hello"], "", "", "", ""),
-        ("Hello", 5, "c1", "", ""),
-        ("Hello", "x" * 65, "c1", "", ""),
-        ("Hello", "", {"a": 1}, "", ""),
-        ("Hello", "", "x" * 65, "", ""),
-        ("Hello", "", "", 7, ""),
-        ("Hello", "", "", "", ["Well"]),
+        (5, "", False, "", "", ""),
+        (["Hello"], "", False, "", "", ""),
+        ("Hello", 5, False, "c1", "", ""),
+        ("Hello", "x" * 65, False, "c1", "", ""),
+        ("Hello", "", False, {"a": 1}, "", ""),
+        ("Hello", "", False, "x" * 65, "", ""),
+        ("Hello", "", False, "", 7, ""),
+        ("Hello", "", False, "", "", ["Well"]),
     ],
 )
 def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_, texts):
@@ -56,7 +56,9 @@ def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_
 
 def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
     service.raises = BusyError("An answer is being written.", "Wait for it.")
-    given, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES))
+    given, said = asyncio.run(
+        handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES)
+    )
     assert given == "c1"
     assert "conversation" not in said, "the page shows what it showed"
     assert (said["kind"], said["sentence"]) == (
@@ -67,7 +69,7 @@ def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, reques
 
 def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog):
     service.raises = RuntimeError("secret detail")
-    _, said = asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES))
+    _, said = asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES))
     assert "secret" not in said["sentence"]
     assert said["sentence"].startswith("Something went wrong inside the app.")
     assert "secret detail" in caplog.text
@@ -76,7 +78,7 @@ def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog)
 def test_without_a_cookie_nothing_is_done(service, handlers):
     for owner in (None, "", 5):
         request = request_of(owner)  # type: ignore[arg-type]
-        _, said = asyncio.run(handlers.send(request, "Hello", "", "", "", "", True, *VALUES))
+        _, said = asyncio.run(handlers.send(request, "Hello", "", False, "", "", "", True, *VALUES))
         assert said["kind"] == "unsent"
         assert "cookie" in said["sentence"]
     assert service.asked == []
@@ -125,18 +127,27 @@ def test_thinking_is_switched_only_where_the_model_has_a_switch(
     service, handlers, request_, has_switch, value, thinking
 ):
     service.status = replace(service.status, has_thinking_switch=has_switch)
-    asyncio.run(handlers.send(request_, "Hello", "", "c1", "", "", value, *VALUES))
+    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", value, *VALUES))
     assert service.asked[-1][-1] == ReplyOptions(thinking=thinking)
 
 
 def test_an_edited_question_goes_to_the_service_as_such(service, handlers, request_):
     given, said = asyncio.run(
-        handlers.send(request_, "Hello", "m0", "c1", "Be kind.", "", True, *VALUES)
+        handlers.send(request_, "Hello", "m0", False, "c1", "Be kind.", "", True, *VALUES)
     )
     assert service.asked == [
         ("edit_question", OWNER, "c1", "m0", "Hello", ReplyOptions("Be kind."))
     ]
     assert (given, said["kind"], said["conversation"]) == ("c1", "sent", "c1")
+
+
+def test_a_temporary_chat_is_begun_where_the_page_says_so_and_nothing_else(
+    service, handlers, request_
+):
+    for value in (True, False, None, 1, "true", ["x"]):
+        asyncio.run(handlers.send(request_, "Hello", "", value, "", "", "", True, *VALUES))
+    asked = ("reply", OWNER, None, "Hello", ReplyOptions())
+    assert service.asked == [(*asked, "temporary"), *[asked] * 5]
 
 
 def test_going_on_is_asked_of_the_last_answer_and_begins_with_nothing_else(
@@ -168,9 +179,9 @@ def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request
 
     async def all_of_them() -> None:
         await handlers.open(request_, "c1")
-        await handlers.send(request_, "Hello", "", "c1", "", "", True, *VALUES)
+        await handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES)
         await handlers.regenerate(request_, "c1", "", "", True, *VALUES)
-        await handlers.send(request_, "Hello", "m0", "c1", "", "", True, *VALUES)
+        await handlers.send(request_, "Hello", "m0", False, "c1", "", "", True, *VALUES)
         await handlers.go_on(request_, "c1", "", "", True, *VALUES)
         await handlers.stop(request_, "c1")
 

@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
+from chat_ui.service import temporary
 from chat_ui.settings import Settings
 from chat_ui.ui import islands, page
 from chat_ui.ui.panels import PANELS, appearance, model, system_prompt
@@ -153,6 +154,25 @@ def test_the_page_fetches_nothing_from_elsewhere():
     outside = re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}[^\s'\"]*", options["head"])
     assert {url for url in outside if "www.w3.org" not in url} == set()
     assert not [sheet for sheet in options["theme"]._stylesheets if sheet]
+
+
+def test_send_is_given_what_its_script_fills_in(demo):
+    """The script replaces the values by their place."""
+    sends = [fn for fn in demo.fns.values() if fn.name == "send"]
+    assert len(sends) == 2
+    for fn in sends:
+        labels = [block.label for block in fn.inputs[:4]]
+        assert labels == ["Message", "Edited message", "Temporary", "Conversation"]
+    script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
+    assert "sending([text, , , ...values])" in script
+    assert "values.unshift(text, ui.editing.id(), beginsTemporary());" in script
+
+
+def test_the_first_screen_offers_a_temporary_chat():
+    assert 'type="checkbox" id="temporary"' in islands.WELCOME
+    assert "Temporary chat</label>" in islands.WELCOME
+    assert "gone an hour after its last message." in islands.WELCOME
+    assert temporary.LIFE_S == 3600
 
 
 def test_no_script_makes_html_of_a_text():

@@ -61,6 +61,30 @@ def test_news_in_the_page_s_conversation_changes_the_version(service, pulse):
     assert pulse({"conversation": "c1"})["version"] != before != ""
 
 
+def test_a_temporary_chat_is_in_no_list_and_has_news_of_its_own(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    service.kept["t1"] = conversation_of("Hello", "Hi", conversation_id="t1")
+    before = pulse({"conversation": "t1"})
+    assert [one["id"] for one in before["conversations"]] == ["c1"]
+    newer = service.kept["t1"].updated_at.replace(year=2030)
+    service.kept["t1"] = replace(service.kept["t1"], updated_at=newer)
+    after = pulse({"conversation": "t1", "list": before["list"]})
+    assert after["conversations"] is None
+    assert after["version"] != before["version"] != ""
+    reply = service.begin("t1")
+    assert pulse({"conversation": "t1"})["running"] is True
+    reply.fail(RuntimeError())
+    del service.kept["t1"]
+    assert pulse({"conversation": "t1"})["version"] == ""
+
+
+def test_one_that_is_in_the_list_is_not_looked_up_again(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    pulse({"conversation": "c1"})
+    pulse({"conversation": ""})
+    assert "summary" not in [method for method, *_ in service.asked]
+
+
 @pytest.mark.parametrize("seen", [None, 5, "c1", [], {"conversation": ["c1"], "list": {}}])
 def test_it_takes_anything(pulse, seen):
     assert pulse(seen)["running"] is False

@@ -154,3 +154,23 @@ def test_the_version_changes_with_messages_and_with_what_is_shown_of_them():
     assert len(versions) == 3
     line = ConversationSummary("c1", "Title", THEN, head_id="m1")
     assert status.version(line) == status.version(conversation)
+
+
+def test_a_temporary_chat_says_so_whatever_it_does():
+    told = "Temporary chat: it is not stored."
+    chat = conversation_of("Hello", "Hi", conversation_id="t1")
+    assert status.conversation_status(chat, 0)["notes"] == [told]
+    assert status.conversation_status(chat, 0)["temporary"] is True
+    question = replace(chat, head_id="m0")
+    assert status.conversation_status(question, 0)["notes"] == [told]
+    now = ReplySnapshot(1, "writing", "a", "writing", None, Numbers(dropped_messages=1))
+    assert status.writing_status(chat, 0, now, READY)["notes"] == [
+        told,
+        *status.dropped(now.numbers),
+    ]
+    warned = replace(chat, messages=(chat.messages[0], answer("complete", error="It is full.")))
+    assert status.conversation_status(warned, 0)["notes"] == [told, "It is full."]
+    kept = conversation_of("Hello", "Hi")
+    assert status.conversation_status(kept, 0)["notes"] == []
+    assert status.conversation_status(kept, 0)["temporary"] is False
+    assert status.empty_status()["temporary"] is False
