@@ -223,6 +223,7 @@ def test_a_temporary_chat_on_a_phone(
     open_chat(page, server.url)
     page.get_by_text("Temporary chat", exact=True).tap()
     expect(box(page)).to_be_checked()
+    expect(box(page)).to_have_css("appearance", "auto")  # else an empty one is not to be seen
     expect(page.get_by_text("Kept in memory only")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     send(page, "Alpha")
