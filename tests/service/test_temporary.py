@@ -297,13 +297,18 @@ def test_an_answer_is_the_last_message_when_it_has_ended(
     assert not is_there(service, c)
 
 
-def test_a_timer_looks_by_itself_and_is_one_for_all(
-    service: ChatService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("clock")
+def test_there_is_one_timer_for_all(service: ChatService) -> None:
+    for text in "abc":
+        begin(service, text)
+    check = service._backend.lifetimes._check
+    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert [timer.daemon for timer in timers if timer.function == check] == [True]
+
+
+def test_a_timer_looks_by_itself(service: ChatService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(temporary, "CHECK_S", 0.05)
-    before = threading.active_count()
     made = [begin(service, text) for text in "abc"]
-    assert threading.active_count() <= before + 2
     assert all(is_there(service, c) for c in made)
     monkeypatch.setattr(temporary, "LIFE_S", 0.0)
     wait_until(lambda: not any(is_there(service, c) for c in made))
@@ -311,7 +316,8 @@ def test_a_timer_looks_by_itself_and_is_one_for_all(
     wait_until(lambda: not lifetimes._is_due)  # where there are none, nobody looks
     monkeypatch.setattr(temporary, "LIFE_S", NEVER_S)
     assert is_there(service, begin(service))
-    assert lifetimes._is_due
+    with lifetimes._lock:
+        assert lifetimes._is_due
 
 
 @pytest.mark.usefixtures("clock")
