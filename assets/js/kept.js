@@ -8,6 +8,7 @@
   const DRAFT = "chat_ui.draft";
   const SETTINGS = "chat_ui.settings.1";
   const LOOK = "chat_ui.look.1";
+  const DETAIL = "chat_ui.detail.1";
   const PROMPTS = "chat_ui.prompts.1";
 
   function read(storage, key) {
@@ -37,6 +38,8 @@
     keepDraft: (text) => write("sessionStorage", DRAFT, text),
     look: () => (["light", "dark"].includes(read("localStorage", LOOK)) ? read("localStorage", LOOK) : "system"),
     keepLook: (look) => write("localStorage", LOOK, look),
+    detail: () => read("localStorage", DETAIL) ?? "",
+    keepDetail: (level) => write("localStorage", DETAIL, level),
     prompts: () => list(PROMPTS).filter(isPrompt), // [name, text]
     keepPrompts: (prompts) => write("localStorage", PROMPTS, JSON.stringify(prompts)),
   };

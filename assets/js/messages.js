@@ -89,6 +89,7 @@
     bar.setAttribute("aria-label", message.role === "user" ? "Your message" : "Answer");
     bar.replaceChildren(...OF[message.role].map((name) => button(name, message)));
     if (message.count > 1) bar.append(versions(message));
+    if (message.facts) bar.append(ui.detail.facts(message));
     bar.classList.toggle("has-versions", message.count > 1);
     if (focused) (bar.querySelector(`[aria-label="${focused}"]:enabled`) ?? bar.querySelector(".versions button:enabled"))?.focus();
   }

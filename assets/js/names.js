@@ -37,6 +37,7 @@
     ui.scroll.hook();
     ui.messages.draw();
     ui.prompts.draw();
+    ui.detail.open();
   }
 
   // A stream of tokens makes many mutations: five times a second is often enough.

@@ -344,6 +344,7 @@
     prompts: (island) => ui.prompts.mount(island),
     context: () => ui.context.update(),
     look: (island) => ui.look.mount(island),
+    detail: (island) => ui.detail.mount(island),
     welcome: showExamples,
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),

@@ -38,6 +38,23 @@ def details(message: Message) -> Details:
     return [(name, value) for name, value in found if value]
 
 
+def facts(message: Message) -> str:
+    """Who answered, and how fast, on a line: "Qwen3 0.6B · 4-bit · 18 tokens/s · 57 tokens"."""
+    told = dict(details(message))
+    return _line(told, "Model", "Precision", "Speed", "Answer")
+
+
+def settings_line(message: Message) -> str:
+    """How it was asked for, on a line."""
+    told = dict(details(message))
+    named = ("First token after", "Prompt", "Temperature", "Top-p", "Seed")
+    return " · ".join(f"{name} {told[name]}" for name in named if name in told)
+
+
+def _line(told: dict[str, str], *names: str) -> str:
+    return " · ".join(told[name] for name in names if name in told)
+
+
 def _settings(config: GenerationConfig) -> list[tuple[str, str | None]]:
     return [
         ("Temperature", f"{config.temperature:g}"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from chat_ui.chat.messages import Conversation, Message
 from chat_ui.ui import view
+from chat_ui.ui.details import facts, settings_line
 
 
 def bars(conversation: Conversation, window: int) -> list[dict[str, Any]]:
@@ -25,7 +26,9 @@ def rows(message: Message) -> dict[str, int]:
 
 
 def _bar(message: Message, ids: list[str]) -> dict[str, Any]:
-    bar = {"id": message.id, "role": message.role} | rows(message)
+    bar: dict[str, Any] = {"id": message.id, "role": message.role} | rows(message)
+    if message.role == "assistant" and message.numbers.model:
+        bar |= {"facts": facts(message), "settings": settings_line(message)}
     if len(ids) == 1:
         return bar
     index = ids.index(message.id)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Numbers
 from chat_ui.chat.recipe import Recipe
-from chat_ui.ui.details import details
+from chat_ui.ui.details import details, facts, settings_line
 from tests.ui.conftest import conversation_of
 
 QUESTION, ANSWER = conversation_of("Hello", "Hi").messages
@@ -60,3 +60,13 @@ def test_an_answer_tells_its_model_settings_and_numbers():
 def test_an_answer_of_an_older_version_still_tells_its_seed():
     answer = replace(ANSWER, numbers=Numbers(model="Old", seed=3))
     assert dict(details(answer))["Seed"] == "3"
+
+
+def test_lines_tell_the_most_important_and_leave_out_what_is_not_known():
+    numbers = Numbers(model="Qwen3 0.6B", precision="full", completion_tokens=57, seed=3)
+    answer = replace(ANSWER, numbers=numbers)
+    assert facts(answer) == "Qwen3 0.6B · Full · 57 tokens"
+    assert settings_line(answer) == "Seed 3"
+    config = GenerationConfig(temperature=0, seed=3)
+    answer = replace(answer, recipe=Recipe("", config))
+    assert settings_line(answer) == "Temperature 0 · Top-p 0.95 · Seed 3"

@@ -130,7 +130,7 @@ def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_
 def test_no_template_holds_a_value(demo):
     """Gradio would run a value in a template as JavaScript."""
     templates = [html for html in of_type(demo, gr.HTML) if html.elem_id]
-    assert len(templates) == 9
+    assert len(templates) == 10
     for html in templates:
         assert "${" not in html.html_template
         assert "{{" not in html.html_template
@@ -196,7 +196,8 @@ def test_the_script_mounts_every_island():
     source = "".join(map(inspect.getsource, (islands, page, appearance, model, system_prompt)))
     names = set(re.findall(r"island\(\"(\w+)\"", source))
     assert names == {
-        "bar", "rail", "welcome", "status", "outcome", "context", "look", "model", "prompts",
+        "bar", "rail", "welcome", "status", "outcome", "context", "look", "detail", "model",
+        "prompts",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name

@@ -1,4 +1,6 @@
-"""The panel "Appearance": light, dark, or as the system is. The browser keeps it."""
+"""The panel "Appearance": light, dark, or as the system is, and how much is told. The browser keeps
+both.
+"""
 
 from typing import Final
 
@@ -7,13 +9,20 @@ from chat_ui.ui import islands
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
-ISLAND: Final = """<fieldset class="choices"><legend class="visually-hidden">Theme</legend>
+LOOK: Final = """<fieldset class="choices"><legend class="visually-hidden">Theme</legend>
 <label><input type="radio" name="look" value="system"><span>System</span></label>
 <label><input type="radio" name="look" value="light"><span>Light</span></label>
 <label><input type="radio" name="look" value="dark"><span>Dark</span></label></fieldset>"""
 
+DETAIL: Final = """<fieldset class="choices"><legend>Detail</legend>
+<label><input type="radio" name="detail" value="simple"><span>Simple</span></label>
+<label><input type="radio" name="detail" value="more"><span>More</span></label>
+<label><input type="radio" name="detail" value="everything"><span>Everything</span></label>
+</fieldset>"""
+
 
 def build(service: ChatService, offload: Offload) -> Controls:
     """No control that an event reads."""
-    islands.island("look", ISLAND)
+    islands.island("look", LOOK)
+    islands.island("detail", DETAIL)
     return {}
