@@ -9,16 +9,17 @@ from chat_ui.ui import islands
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
-LOOK: Final = """<fieldset class="choices"><legend class="visually-hidden">Theme</legend>
+LOOK: Final = """<fieldset><legend class="visually-hidden">Theme</legend><div class="choices">
 <label><input type="radio" name="look" value="system"><span>System</span></label>
 <label><input type="radio" name="look" value="light"><span>Light</span></label>
-<label><input type="radio" name="look" value="dark"><span>Dark</span></label></fieldset>"""
+<label><input type="radio" name="look" value="dark"><span>Dark</span></label>
+</div></fieldset>"""
 
-DETAIL: Final = """<fieldset class="choices"><legend>Detail</legend>
+DETAIL: Final = """<fieldset><legend>Detail</legend><div class="choices">
 <label><input type="radio" name="detail" value="simple"><span>Simple</span></label>
 <label><input type="radio" name="detail" value="more"><span>More</span></label>
 <label><input type="radio" name="detail" value="everything"><span>Everything</span></label>
-</fieldset>"""
+</div></fieldset>"""
 
 
 def build(service: ChatService, offload: Offload) -> Controls:
