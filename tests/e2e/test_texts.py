@@ -1,4 +1,4 @@
-"""Texts of every kind look right: long lines, wide tables, much code, all scripts, at 360 px, too."""
+"""Texts of every kind look right: long lines, wide tables, much code, all scripts; 360 px too."""
 
 import json
 from collections.abc import Callable
