@@ -29,7 +29,7 @@ DIRECT = {
     "transformers": "5.23",
 }
 
-DEV = {"hypothesis", "mypy", "playwright", "pytest", "ruff"}
+DEV = {"axe-playwright-python", "hypothesis", "mypy", "playwright", "pytest", "ruff"}
 
 TARGETS = {
     *("help", "install", "run", "test", "check", "fix"),

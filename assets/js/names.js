@@ -31,9 +31,17 @@
     if (found && found.getAttribute(attribute) !== value) found.setAttribute(attribute, value);
   }
 
+  // Code that is wider than the chat is scrolled with the keyboard, too.
+  function focusScrollers() {
+    for (const code of document.querySelectorAll("#chat pre:not([tabindex])")) {
+      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+    }
+  }
+
   function nameControls() {
     for (const [selector, name] of Object.entries(NAMES)) set(selector, "aria-label", name);
     for (const [selector, id] of Object.entries(DESCRIPTIONS)) set(selector, "aria-describedby", id);
+    focusScrollers();
     ui.scroll.hook();
     ui.messages.draw();
     ui.prompts.draw();
