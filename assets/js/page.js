@@ -13,6 +13,7 @@
   const AWAY = "The server doesn't answer. Your message stays here until it is back.";
   const EMPTY = "The message is empty. Type something first.";
   const SLOW = "The server took too long to answer. Try again.";
+  const DEAD_MS = 5000; // after which a stream that brings nothing is given up
 
   const page = (ui.page = {
     conversation: null, // null until the first status has come
@@ -159,6 +160,7 @@
 
   function showStatus(now) {
     if (!now || now.empty === null) return; // not yet an answer from the server
+    clearTimeout(deadTimer);
     if (now.failure) {
       page.isBusy = false;
       setSending(false);
@@ -231,6 +233,16 @@
     if (!page.conversation || page.isSending || page.isBusy) return;
     const isNew = now.version && page.version && now.version !== page.version;
     if (now.running || isNew) islands.bar.trigger("tick");
+  }
+
+  // The connection was gone and is back. The stream that brought an answer may be dead without anybody's
+  // knowing, and Gradio would wait for it for ever.
+  let deadTimer = 0;
+  function goOn() {
+    if (!page.isBusy && !page.isSending) return;
+    islands.bar.trigger("tick");
+    clearTimeout(deadTimer);
+    deadTimer = setTimeout(() => { keepDraft(); location.reload(); }, DEAD_MS);
   }
 
   // ---- going to a conversation ----
@@ -356,7 +368,7 @@
       MOUNT[name](island);
       ui.nameControls();
     },
-    sending, regenerating, keepDraft, setBox, refresh, announce, showAlert, followNews, choose, idFromUrl, element, setText,
+    sending, regenerating, keepDraft, setBox, refresh, announce, showAlert, followNews, goOn, choose, idFromUrl, element, setText,
     chosen: () => page.chosen,
     draftInBox: () => box()?.value ?? "",
   });

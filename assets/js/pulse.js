@@ -7,6 +7,7 @@
 
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
+  const ANSWERS_MS = 8000; // whoever takes longer is away: a connection may be dead and not say so
 
   let server = ""; // which one; another has no part in what this page shows
   let list = ""; // digest of the list that is shown
@@ -27,8 +28,8 @@
     clearTimeout(timer);
     try {
       // A plain question first: Gradio's client would complain to the console every time.
-      if (isAway) await fetch(`${window.gradio_config?.root ?? ""}/healthz`, { cache: "no-store" });
-      show(await bar.server.pulse({ conversation: ui.page.conversation, list }));
+      if (isAway) await isThere();
+      show(await inTime(bar.server.pulse({ conversation: ui.page.conversation, list })));
     } catch {
       showAway();
     }
@@ -36,6 +37,14 @@
     timer = setTimeout(pulse, asksAgain ? 50 : delay());
     asksAgain = false;
   }
+
+  // Given up in the end, for a browser has six connections to a server, and dead ones would use them up.
+  const isThere = () => fetch(`${window.gradio_config?.root ?? ""}/healthz`, {
+    cache: "no-store", signal: AbortSignal.timeout(ANSWERS_MS),
+  });
+
+  const inTime = (answer) =>
+    Promise.race([answer, new Promise((_, late) => { setTimeout(late, ANSWERS_MS); })]);
 
   function delay() {
     if (document.hidden) return 15000;
@@ -51,7 +60,10 @@
       return;
     }
     server = now.server;
-    if (isAway) ui.showAlert("");
+    if (isAway) {
+      ui.showAlert("");
+      ui.goOn();
+    }
     isAway = false;
     root.removeAttribute("data-away");
     if (now.error) {
