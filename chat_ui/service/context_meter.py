@@ -17,6 +17,8 @@ from chat_ui.engine.protocol import Engine, EngineFacts
 from chat_ui.errors import PromptTooLongError
 
 KEPT_CONVERSATIONS: Final = 32
+# What a draft stands behind, to be counted as no first message.
+_TURN: Final = (PromptMessage("user", "x"), PromptMessage("assistant", "x"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,6 @@ class ContextMeter:
         if turns and turns[-1].role == "user":  # nobody answered it: the draft joins it
             tail = turns.pop().content
         new = PromptMessage("user", "\n\n".join(filter(None, (tail, draft))))
-        # With the system prompt: what a first message takes is exact, whatever the template.
         only_new = tokens(new)
         if not tail:
             counted.from_turn[len(turns)] = counted.system_tokens
@@ -152,11 +153,20 @@ class ContextMeter:
                 counted.from_turn[start] = tokens(*earlier)
             return counted.from_turn[start]
 
+        # A template without a system role puts the system prompt before the first message: what
+        # joins the two belongs to a draft that is the first, and to no other.
+        as_first = only_new - with_empty_draft(len(turns))
+        as_later = as_first
+        if turns and system:
+            as_later = tokens(*_TURN, new) - tokens(*_TURN, PromptMessage("user", tail))
+
+        def draft_tokens(start: int) -> int:
+            return as_later if start < len(turns) else as_first
+
         def count(messages: Sequence[PromptMessage]) -> int:
             start = len(system) + len(turns) + 1 - len(messages)
-            return with_empty_draft(start) + draft_tokens
+            return with_empty_draft(start) + draft_tokens(start)
 
-        draft_tokens = only_new - with_empty_draft(len(turns))
         reserve = reserve_tokens(config, facts)
         try:
             start = fit(
@@ -173,7 +183,7 @@ class ContextMeter:
             window_tokens=facts.window_tokens,
             system_tokens=counted.system_tokens,
             history_tokens=with_empty_draft(start) - counted.system_tokens,
-            draft_tokens=draft_tokens,
+            draft_tokens=draft_tokens(start),
             reserve_tokens=reserve,
             dropped_messages=start,
             first_message_id=counted.ids[start] if start < len(counted.ids) else None,

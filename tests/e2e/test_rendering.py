@@ -50,7 +50,7 @@ SHOWN_AS_TYPED = {
     "doctype": "<!DOCTYPE html>",
     "cdata": "<![CDATA[ hidden ]]>",
     "instruction": "<?php echo 1; ?>",
-    "thoughts": "<think>Hm.</think>Yes.",
+    "thoughts": "Tags: <think>Hm.</think>Yes.",
     "custom element": "<x-y onclick='window.__pwn = 1'>hello</x-y>",
     "closing tags": "</div></span></div></body>",
     "generics": "a List<int> and a Map<String, T>",
