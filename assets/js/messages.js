@@ -25,6 +25,7 @@
 
   // Of each message in the chat: {id, role, parts, at} and, where it has versions, {index, count, previous, next}.
   let shown = [];
+  const NOTE = "\u2063"; // as ui/view.py begins a note
   const CUT = "What is above no longer fits the model's window: it is not shown it.";
 
   async function call(name, message, more = {}) {
@@ -41,36 +42,52 @@
 
   // ---- drawing ----
 
-  // The row that a message's bar stands below: thoughts and a note on how it ended are rows of their own.
-  function places() {
+  // The rows of each message: thoughts and a note on how it ended have rows of their own.
+  function rowsOf() {
     const rows = [...document.querySelectorAll("#chat .message-wrap > .message-row")];
     const count = shown.reduce((sum, message) => sum + message.parts, 0);
     if (rows.length !== count) return []; // Gradio has not drawn them yet
-    let at = 0;
-    for (const row of rows) row.removeAttribute("data-cut");
-    return shown.map((message) => {
-      if (message.id === ui.context.cut()) rows[at].dataset.cut = CUT;
-      const buttons = rows[at + message.at].nextElementSibling;
-      at += message.parts;
-      return buttons?.matches(".message-buttons") ? buttons : null;
-    });
+    let from = 0;
+    return shown.map((message) => rows.slice(from, (from += message.parts)));
   }
 
+  function mark(place, name, value) {
+    if ((place.dataset[name] ?? "") === value) return;
+    if (value) place.dataset[name] = value;
+    else delete place.dataset[name];
+  }
+
+  const isNote = (row) => row.querySelector("[data-testid]")?.ariaLabel?.includes(NOTE);
+
   function draw() {
-    const found = places();
-    if (!found.length) return;
+    const found = rowsOf();
     const kept = new Set();
-    found.forEach((place, index) => {
-      if (!place) return;
+    found.forEach((rows, index) => {
+      const message = shown[index];
+      rows.forEach((row, at) => {
+        // Attributes, because CSS that looks into every row (:has) costs each update of the chat.
+        mark(row, "kind", at < message.at ? "thought" : isNote(row) ? "note" : "");
+        mark(row, "cut", at === 0 && message.id === ui.context.cut() ? CUT : "");
+      });
+      const place = rows[message.at].nextElementSibling;
+      if (!place?.matches(".message-buttons")) return;
       const bar = place.querySelector(":scope > .acts") ?? newBar(place);
       kept.add(bar);
-      fill(bar, shown[index], index);
+      mark(place, "bar", message.at < rows.length - 1 ? "noted" : "yes");
+      fill(bar, message, index);
     });
     for (const title of document.querySelectorAll("#chat .thought-group > .title")) {
       title.setAttribute("aria-expanded", String(title.classList.contains("expanded")));
     }
     // Rows are drawn for another message now and then, and one that is a note now has no bar.
-    for (const bar of document.querySelectorAll("#chat .acts")) if (!kept.has(bar)) bar.remove();
+    if (found.length) {
+      for (const bar of document.querySelectorAll("#chat .acts")) if (!kept.has(bar)) drop(bar);
+    }
+  }
+
+  function drop(bar) {
+    mark(bar.parentElement, "bar", "");
+    bar.remove();
   }
 
   function newBar(place) {
@@ -130,7 +147,7 @@
   // ---- what they do ----
 
   let isStepping = false;
-  async function show(id, made) {
+  async function showVersion(id, made) {
     if (isStepping || !id) return; // keys repeat
     isStepping = true;
     ui.scroll.hold(made.closest(".message-buttons"));
@@ -156,8 +173,8 @@
       const answer = await call("message_details", message);
       if (answer) showDetails(answer.details, made);
     },
-    "Previous version": (message, made) => show(message.previous, made),
-    "Next version": (message, made) => show(message.next, made),
+    "Previous version": (message, made) => showVersion(message.previous, made),
+    "Next version": (message, made) => showVersion(message.next, made),
   };
 
   function showDone(made) {
@@ -194,11 +211,39 @@
     made.click();
   });
 
-  ui.messages = {
-    draw,
-    show(messages) {
-      shown = messages;
+  // The status of every update says which bars there are; what they are is asked for when they are others.
+  let digest = "";
+  let isAsking = false;
+  let newest = null;
+
+  async function show(now) {
+    newest = now;
+    if (now.bars === digest) {
+      if (now.last && shown.length) shown[shown.length - 1] = { ...shown[shown.length - 1], ...now.last };
       draw();
-    },
-  };
+      return;
+    }
+    if (!now.shown) {
+      digest = now.bars;
+      shown = [];
+      return;
+    }
+    if (isAsking) return; // the answer is looked at anew when it comes
+    isAsking = true;
+    let answer = null;
+    try {
+      const given = { conversation: now.conversation, shown: now.shown };
+      answer = await ui.islands.status.server.message_bars(given);
+    } catch { /* the pulse says that the server is away */ }
+    isAsking = false;
+    if (answer?.bars && newest.conversation === now.conversation) {
+      digest = answer.digest;
+      shown = answer.bars;
+    }
+    // It may have changed meanwhile; but one that fails is not asked for again and again.
+    if (answer?.bars && newest.bars !== digest) setTimeout(() => show(newest), 100);
+    else if (answer?.bars) show(newest);
+  }
+
+  ui.messages = { draw, show };
 })();

@@ -32,8 +32,12 @@
   }
 
   // Code that is wider than the chat is scrolled with the keyboard, too.
+  const seen = new WeakMap(); // the length at which each was looked at: measuring them costs an update
   function focusScrollers() {
     for (const code of document.querySelectorAll("#chat pre:not([tabindex])")) {
+      const { length } = code.textContent;
+      if (seen.get(code) === length) continue;
+      seen.set(code, length);
       if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
     }
   }

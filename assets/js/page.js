@@ -175,7 +175,7 @@
     setText(byId("status"), now.text);
     setText(byId("live"), now.live);
     showNotes(now.notes);
-    ui.messages.show(now.messages);
+    ui.messages.show(now);
     page.isBusy = now.busy;
     page.version = now.version;
     page.isTemporary = now.temporary;

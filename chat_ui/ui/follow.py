@@ -22,7 +22,7 @@ from chat_ui.chat.messages import Conversation, Message
 from chat_ui.errors import ChatUIError, as_shown
 from chat_ui.service import ChatService, Reply, ReplySnapshot
 from chat_ui.ui import view
-from chat_ui.ui.message_bars import bars, rows
+from chat_ui.ui.message_bars import bars, digest, rows
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import Status, conversation_status, empty_status, writing_status
 from chat_ui.ui.visitor import page_of
@@ -39,7 +39,6 @@ SLOW_TICK_S: Final = 0.25
 # How long a follower waits for the one before it; longer than any hiccup of the event loop.
 TAKE_OVER_S: Final = 5.0
 
-Bars = list[dict[str, Any]]
 Shown = tuple[Any, Status]
 Stream = AsyncGenerator[Shown, None]
 
@@ -123,9 +122,9 @@ class Follower:
             reply, conversation = await self._offload(self._look, owner, conversation_id)
             earlier = max(0, len(conversation.path()) - window)
             newest = _newest(conversation, window)
-            below = bars(conversation, window)
+            below = _below(bars(conversation, window))
             if reply is None or reply.ended.is_set():
-                status = conversation_status(newest, earlier) | {"messages": below}
+                status = conversation_status(newest, earlier) | below
                 yield _messages(newest, window), status
                 return
             with reply.followed():
@@ -135,7 +134,7 @@ class Follower:
                         yield shown
 
     async def _growing(
-        self, newest: Conversation, earlier: int, below: Bars, reply: Reply, mine: _View
+        self, newest: Conversation, earlier: int, below: Status, reply: Reply, mine: _View
     ) -> Stream:
         """The window while its answer grows, until that ends or the page shows something else."""
         *above, answer = newest.messages
@@ -148,11 +147,10 @@ class Follower:
                 seen = now.revision
                 last = _grown(answer, now) if is_newest_answer else answer
                 # A thought has a row of its own, so the answer has two where it follows one.
-                below[-1] = below[-1] | rows(last)
                 status = writing_status(newest, earlier, now, self._service.model)
                 yield (
                     before + _messages(_of(newest, [last]), 1),
-                    status | {"messages": list(below)},
+                    status | below | {"last": rows(last)},
                 )
             await mine.wait(tick_s(now.text))
 
@@ -196,6 +194,12 @@ def checked_window(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return WINDOW
     return min(MAX_WINDOW, max(WINDOW, value))
+
+
+def _below(found: Sequence[dict[str, Any]]) -> Status:
+    """What the status says of the messages' bars: enough to know whether one has them."""
+    last = {name: found[-1][name] for name in ("parts", "at")} if found else None
+    return {"bars": digest(found), "shown": len(found), "last": last}
 
 
 def _is_unfinished(conversation: Conversation) -> bool:

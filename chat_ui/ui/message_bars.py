@@ -1,5 +1,12 @@
-"""What stands below each message: which version it is, and of how many; assets/js/messages.js."""
+"""What stands below each message: which version it is, and of how many; assets/js/messages.js.
 
+It is not sent with the updates of a growing answer: those carry a digest, and a page that has
+another one asks for the bars.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from chat_ui.chat.messages import Conversation, Message
@@ -8,15 +15,19 @@ from chat_ui.ui.details import facts, settings_line
 
 
 def bars(conversation: Conversation, window: int) -> list[dict[str, Any]]:
-    """A value for each of the last `window` messages of the shown path.
-
-    Only what the script needs, because it goes to the page with every update.
-    """
+    """A value for each of the last `window` messages of the shown path."""
     path = conversation.path()[-window:]
     return [
         _bar(message, [version.id for version in versions])
         for message, versions in zip(path, conversation.siblings(path), strict=True)
     ]
+
+
+def digest(bars: Sequence[dict[str, Any]]) -> str:
+    """Another one for other bars. How many rows the last message has is left out: it grows."""
+    last = [{**bar, "parts": 0, "at": 0} for bar in bars[-1:]]
+    text = json.dumps([*bars[:-1], *last])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def rows(message: Message) -> dict[str, int]:

@@ -6,6 +6,8 @@ from chat_ui.chat.messages import Message
 from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService
 from chat_ui.ui.details import details
+from chat_ui.ui.follow import checked_window
+from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
 
@@ -26,6 +28,13 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
             return next(one for one in found if one.id == message_id)
         except StopIteration:
             raise NotFoundError from None
+
+    def message_bars(owner: str, given: Any) -> Answer:
+        """With {"shown": how many of the newest messages}, and without a message."""
+        conversation_id, _ = _ids(given)
+        window = checked_window(given.get("shown") if isinstance(given, dict) else None)
+        found = bars(service.conversation(owner, conversation_id), window)
+        return {"bars": found, "digest": digest(found)}
 
     def message_text(owner: str, given: Any) -> Answer:
         return {"text": message(owner, given).content}
@@ -49,7 +58,14 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         return {"text": service.python_script(owner, *_ids(given))}
 
     return served(
-        offload, message_text, message_details, edit_answer, show_version, branch, python_script
+        offload,
+        message_bars,
+        message_text,
+        message_details,
+        edit_answer,
+        show_version,
+        branch,
+        python_script,
     )
 
 

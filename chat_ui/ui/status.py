@@ -31,7 +31,9 @@ def empty_status() -> Status:
         "live": "",
         "notes": [],
         "earlier": 0,
-        "messages": [],
+        "bars": "",
+        "shown": 0,
+        "last": None,
         "regenerate": False,
         "continue": False,
     }

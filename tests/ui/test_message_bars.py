@@ -6,7 +6,7 @@ import pytest
 
 from chat_ui.chat.messages import Message
 from chat_ui.ui import view
-from chat_ui.ui.message_bars import bars
+from chat_ui.ui.message_bars import bars, digest
 from tests.ui.conftest import THEN, conversation_of
 
 
@@ -55,3 +55,17 @@ def test_a_message_has_as_many_parts_as_the_chat_is_given(state, text):
         assert parts[bar["at"]] == "Hi"
     elif "Hm" in text:
         assert bar["at"] == min(1, len(parts) - 1)
+
+
+def test_the_digest_tells_other_bars_and_not_how_the_last_answer_grows():
+    conversation = conversation_of("Hello", "Hi")
+    before = digest(bars(conversation, 30))
+    thinking = replace(conversation.messages[1], content="<think>Hm</think>Hi")
+    grown = replace(conversation, messages=(conversation.messages[0], thinking))
+    assert bars(grown, 30) != bars(conversation, 30)
+    assert digest(bars(grown, 30)) == before
+    other = Message("m2", "m0", "assistant", "Hey", THEN)
+    more = replace(conversation, messages=(*conversation.messages, other))
+    assert digest(bars(more, 30)) != before
+    assert digest(bars(conversation_of("Hello"), 30)) != before
+    assert digest([]) != before

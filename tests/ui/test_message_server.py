@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat_ui.errors import BusyError
+from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.message_server import server_functions
 from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
 
 M1 = {"conversation": "c1", "message": "m1"}
 CHANGES = ("edit_answer", "show_version", "branch", "python_script")
-NAMES = ("message_text", "message_details", *CHANGES)
+NAMES = ("message_bars", "message_text", "message_details", *CHANGES)
 
 
 @pytest.fixture
@@ -37,6 +38,12 @@ def test_a_message_s_text_is_the_original(service):
     first = service.kept["c1"].messages[0]
     service.kept["c1"] = replace(service.kept["c1"], messages=(first, marked))
     assert ask(service, "message_text", M1) == {"text": "a\u2060b <tag>"}
+
+
+def test_the_bars_come_with_the_digest_that_the_status_names(service):
+    answer = ask(service, "message_bars", {"conversation": "c1", "shown": 2})
+    assert [bar["id"] for bar in answer["bars"]] == ["m0", "m1"]
+    assert answer["digest"] == digest(bars(service.kept["c1"], 30))
 
 
 def test_details_are_names_and_values(service):
@@ -86,7 +93,9 @@ _JSON = st.recursive(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(sent=_JSON | st.fixed_dictionaries({}, optional=dict.fromkeys([*M1, "text"], _JSON)))
+@given(
+    sent=_JSON | st.fixed_dictionaries({}, optional=dict.fromkeys([*M1, "text", "shown"], _JSON))
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_they_take_anything(service, name, sent):
     answer = ask(service, name, sent)
