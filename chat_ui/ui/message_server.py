@@ -7,7 +7,8 @@ from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService
 from chat_ui.ui.details import details
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
+from chat_ui.ui.texts import Texts
 
 ID_CHARS: Final = 64
 # What the service refuses in words of its own may come this far.
@@ -30,8 +31,8 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     def message_text(owner: str, given: Any) -> Answer:
         return {"text": message(owner, given).content}
 
-    def message_details(owner: str, given: Any) -> Answer:
-        return {"details": details(message(owner, given))}
+    def message_details(owner: str, given: Any, say: Texts) -> Answer:
+        return {"details": details(message(owner, given), say)}
 
     def edit_answer(owner: str, given: Any) -> Answer:
         """With {"text": what it says from now on}."""
@@ -48,9 +49,10 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     def python_script(owner: str, given: Any) -> Answer:
         return {"text": service.python_script(owner, *_ids(given))}
 
-    return served(
-        offload, message_text, message_details, edit_answer, show_version, branch, python_script
-    )
+    return [
+        *served(offload, message_text, edit_answer, show_version, branch, python_script),
+        *told(offload, message_details),
+    ]
 
 
 def _ids(given: Any) -> tuple[str, str]:
