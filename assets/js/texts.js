@@ -13,15 +13,13 @@
   const mine = texts[language];
   const plural = new Intl.PluralRules(language);
 
-  const number = (value) => value.toLocaleString(language);
-
   // A text with its places filled; where a count decides, it is places.count.
   function text(key, places = {}) {
-    let found = mine[key];
+    let found = mine[key] ?? key;
     if (typeof found === "object") found = found[plural.select(places.count)] ?? found.other;
     return found.replace(/\{(\w+)\}/g, (_, place) => {
       const value = places[place];
-      return typeof value === "number" ? number(value) : value;
+      return typeof value === "number" ? value.toLocaleString(language) : value;
     });
   }
 
@@ -38,5 +36,5 @@
 
   const english = (key) => texts.en[key];
 
-  Object.assign(ui, { text, english, number, fillTexts });
+  Object.assign(ui, { text, english, fillTexts });
 })();
