@@ -25,7 +25,7 @@ from chat_ui.service.choosing import Choosing
 from chat_ui.service.forecasts import Forecasts
 from chat_ui.service.machine import ThisMachine
 from chat_ui.settings import read
-from chat_ui.ui.model_card import GROUPS, VERDICTS, short_count
+from chat_ui.ui.model_card import group_title, short_count, verdict_word
 from chat_ui.ui.quantities import rate, size
 
 # The four that every machine and model has, in the order of their size; others follow.
@@ -168,7 +168,7 @@ def _as_text(card: ModelCard, found: dict[str, PrecisionForecast]) -> list[str]:
                 size(one.kv_cache_bytes),
                 size(one.total_bytes),
                 size(one.load_peak_bytes),
-                VERDICTS[one.verdict].lower() if one.is_honest else "not offered",
+                verdict_word(one.verdict).lower() if one.is_honest else "not offered",
                 "" if one.tokens_per_s is None else rate(one.tokens_per_s),
             )
         )
@@ -191,13 +191,13 @@ def _models(choosing: Choosing, forecasts: Forecasts, as_json: bool) -> int:
         return 0
     lines = []
     for group in groups:
-        lines += ["", GROUPS[group.kind], *(_listed(one) for one in group.choices)]
+        lines += ["", group_title(group.kind), *(_listed(one) for one in group.choices)]
     _print("\n".join(lines[1:]))
     return 0
 
 
 def _listed(one: Choice) -> str:
-    verdict = f"{VERDICTS[one.verdict].lower()} in {one.precision}" if one.verdict else ""
+    verdict = f"{verdict_word(one.verdict).lower()} in {one.precision}" if one.verdict else ""
     told = [short_count(one), verdict, "gated" if one.is_gated else "", one.licence]
     return f"  {one.id:44} {', '.join(filter(None, told))}"
 

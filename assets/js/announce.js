@@ -6,7 +6,7 @@
   if (ui.announcer) return;
 
   const EVERY_MS = 1000; // reading a long answer's text takes time, and speech is slower still
-  const CODE = "Code.";
+  const CODE = ui.text("page.code");
   const KEPT = 12; // sentences that stay for a reader that is behind
 
   let isOn = false;

@@ -77,8 +77,8 @@
     const caveats = document.createElement("details");
     caveats.className = "caveats";
     caveats.hidden = true;
-    const head = ui.element("summary", "Caveats");
-    head.setAttribute("aria-label", `Caveats of ${label}`);
+    const head = ui.element("summary", ui.text("model.caveats"));
+    head.setAttribute("aria-label", ui.text("model.caveats_of", { name: label }));
     caveats.append(head, document.createElement("ul"));
     return caveats;
   }
@@ -160,7 +160,7 @@
   function drawNow(place, now) {
     const loading = now.loading;
     place.dataset.phase = loading ? "loading" : now.phase;
-    setText(place.querySelector(".now-name"), loading ? `Loading ${loading.name}` : now.label);
+    setText(place.querySelector(".now-name"), loading ? ui.text("model.loading", { name: loading.name }) : now.label);
     setText(place.querySelector(".now-stage"), loading ? loading.sentence : "");
     const facts = now.phase === "ready" ? [now.facts, ...now.loaded] : [now.state];
     setList(place.querySelector(".now-facts"), loading ? [] : facts);

@@ -35,8 +35,6 @@
     if (mine === asked) show(answer?.use ?? null);
   }
 
-  const count = (number) => number.toLocaleString("en");
-
   function show(use) {
     const place = byId("context");
     if (!place) return;
@@ -50,15 +48,15 @@
     for (const [name, tokens] of Object.entries(parts)) {
       place.querySelector(`[data-part="${name}"]`).style.flexBasis = `${(100 * tokens) / use.window_tokens}%`;
     }
-    const sentence = `${count(sum)} of ${count(use.window_tokens)} tokens`;
-    const all = [
-      `System prompt and template ${count(use.system_tokens)}`,
-      `history ${count(use.history_tokens)}`,
-      `draft ${count(use.draft_tokens)}`,
-      `kept free for the answer ${count(use.reserve_tokens)}`,
-    ].join(", ");
-    const left = use.is_too_long ? "too long to be sent"
-      : use.dropped_messages ? `the oldest ${count(use.dropped_messages)} messages don't fit`
+    const sentence = ui.text("context.sum", { sum, window: use.window_tokens });
+    const all = ui.text("context.parts", {
+      system: use.system_tokens,
+      history: use.history_tokens,
+      draft: use.draft_tokens,
+      reserve: use.reserve_tokens,
+    });
+    const left = use.is_too_long ? ui.text("context.too_long")
+      : use.dropped_messages ? ui.text("context.dropped", { count: use.dropped_messages })
       : "";
     const bar = place.querySelector(".bar");
     bar.setAttribute("aria-valuemax", String(use.window_tokens));

@@ -6,7 +6,7 @@
   if (ui.editing) return;
 
   const byId = (id) => document.getElementById(id);
-  const SAYS = { user: "Editing your message", assistant: "Editing the answer" };
+  const SAYS = { user: ui.text("editing.question"), assistant: ui.text("editing.answer") };
 
   let now = null; // {id, role, draft}: which message, and what stood in the box before
 
@@ -38,7 +38,7 @@
       line.replaceChildren();
       return;
     }
-    const cancel = ui.element("button", "Cancel");
+    const cancel = ui.element("button", ui.text("editing.cancel"));
     cancel.type = "button";
     cancel.addEventListener("click", () => {
       end();
@@ -53,7 +53,7 @@
       const given = { conversation: ui.page.conversation, message: now.id, text };
       answer = await ui.islands.status.server.edit_answer(given);
     } catch {
-      answer = { error: "The server doesn't answer. Your text stays here until it is back." };
+      answer = { error: ui.text("page.away_unsaved") };
     }
     if (answer?.error) {
       ui.showAlert(answer.error);

@@ -23,22 +23,22 @@
     const answer = await ui.rail.call("export_conversations", { id, form: isCopy ? "markdown" : form });
     if (!answer) return;
     if (!isCopy) download(answer);
-    else if (await ui.copyText(answer.text)) ui.showAlert("The conversation is copied.", "done");
-    else ui.showAlert("Your browser did not let the page copy. Export it as Markdown instead.");
+    else if (await ui.copyText(answer.text)) ui.showAlert(ui.text("files.copied"), "done");
+    else ui.showAlert(ui.text("files.not_copied"));
   }
 
   async function importFile(file) {
     if (file.size > MOST_MB * 1e6) {
       const size = Math.ceil(file.size / 1e6);
-      ui.showAlert(`This file has ${size} MB, and up to ${MOST_MB} MB can be imported. Import it in parts.`);
+      ui.showAlert(ui.text("files.too_large", { size, most: MOST_MB }));
       return;
     }
     const button = byId("import");
     button.disabled = true;
-    ui.setText(button, "Importing…");
+    ui.setText(button, ui.text("files.importing"));
     const answer = await ui.rail.call("import_conversations", { text: await file.text() });
     button.disabled = false;
-    ui.setText(button, "Import");
+    ui.setText(button, ui.text("files.import"));
     if (!answer) return;
     ui.pulse();
     ui.showAlert(answer.sentence, "done");

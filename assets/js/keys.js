@@ -6,16 +6,18 @@
 
   const byId = (id) => document.getElementById(id);
   const isMac = /^(Mac|iP)/.test(navigator.platform);
-  const MOD = isMac ? "⌘" : "Ctrl";
+  const MOD = isMac ? "⌘" : ui.text("keys.ctrl");
+  const SHIFT = ui.text("keys.shift");
+  const ENTER = ui.text("keys.enter");
   const SHORTCUTS = [
-    [["Enter"], "Send the message"],
-    [["Shift", "Enter"], "New line"],
-    [["Esc"], "Stop the answer, close what is open"],
-    [[MOD, "K"], "Search conversations"],
-    [[MOD, "Shift", "O"], "New chat"],
-    [[MOD, "B"], "Show or hide the conversations"],
-    [["/"], "Go to the message box"],
-    [["?"], "Show these shortcuts"],
+    [[ENTER], ui.text("keys.send")],
+    [[SHIFT, ENTER], ui.text("keys.line")],
+    [[ui.text("keys.esc")], ui.text("keys.stop")],
+    [[MOD, "K"], ui.text("rail.search")],
+    [[MOD, SHIFT, "O"], ui.text("controls.new_chat")],
+    [[MOD, "B"], ui.text("keys.rail")],
+    [["/"], ui.text("keys.box")],
+    [["?"], ui.text("keys.these")],
   ];
 
   const isTyping = (target) =>
@@ -30,12 +32,12 @@
   function make() {
     const dialog = document.createElement("dialog");
     dialog.id = "keys";
-    const heading = ui.element("h2", "Keyboard shortcuts");
+    const heading = ui.element("h2", ui.text("keys.name"));
     heading.id = "keys-heading";
     dialog.setAttribute("aria-labelledby", heading.id);
     const list = document.createElement("dl");
     for (const [keys, what] of SHORTCUTS) list.append(keysOf(keys), ui.element("dd", what));
-    const close = ui.element("button", "Close");
+    const close = ui.element("button", ui.text("keys.close"));
     close.type = "button";
     close.addEventListener("click", () => dialog.close());
     dialog.append(heading, list, close);

@@ -10,23 +10,23 @@
   const byId = (id) => document.getElementById(id);
 
   const ICONS = {
-    "Edit message": "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
-    Branch: "M7 4v16M7 14c0-5 10-3 10-9M17 5v1M5 20h4",
-    "Copy as Python": "M9 8l-4 4 4 4M15 8l4 4-4 4",
-    Details: "M12 11v6M12 7.5v.2M12 3.5a8.5 8.5 0 1 0 .01 0",
-    "Previous version": "M14 6l-6 6 6 6",
-    "Next version": "M10 6l6 6-6 6",
-    Done: "M5 12l5 5 9-10",
+    edit: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
+    branch: "M7 4v16M7 14c0-5 10-3 10-9M17 5v1M5 20h4",
+    python: "M9 8l-4 4 4 4M15 8l4 4-4 4",
+    details: "M12 11v6M12 7.5v.2M12 3.5a8.5 8.5 0 1 0 .01 0",
+    previous: "M14 6l-6 6 6 6",
+    next: "M10 6l6 6-6 6",
+    done: "M5 12l5 5 9-10",
   };
   const OF = {
-    user: ["Edit message", "Branch"],
-    assistant: ["Edit message", "Branch", "Copy as Python", "Details"],
+    user: ["edit", "branch"],
+    assistant: ["edit", "branch", "python", "details"],
   };
 
   // Of each message in the chat: {id, role, parts, at} and, where it has versions, {index, count, previous, next}.
   let shown = [];
   const NOTE = "\u2063"; // as ui/view.py begins a note
-  const CUT = "What is above no longer fits the model's window: it is not shown it.";
+  const CUT = ui.text("message.cut");
 
   async function call(name, message, more = {}) {
     let answer;
@@ -34,7 +34,7 @@
       const given = { conversation: ui.page.conversation, message: message.id, ...more };
       answer = await ui.islands.status.server[name](given);
     } catch {
-      answer = { error: "The server doesn't answer. Try again when it is back." };
+      answer = { error: ui.text("page.away_undone") };
     }
     if (answer?.error) ui.showAlert(answer.error);
     return answer?.error ? null : answer;
@@ -101,22 +101,22 @@
   function fill(bar, message, index) {
     const now = JSON.stringify([message, index]);
     if (bar.dataset.shown === now) return;
-    const focused = bar.contains(document.activeElement) ? document.activeElement.ariaLabel : "";
+    const focused = bar.contains(document.activeElement) ? document.activeElement.dataset.act : "";
     bar.dataset.shown = now;
-    bar.setAttribute("aria-label", message.role === "user" ? "Your message" : "Answer");
+    bar.setAttribute("aria-label", ui.text(message.role === "user" ? "message.yours" : "page.answer"));
     bar.replaceChildren(...OF[message.role].map((name) => button(name, message)));
     if (message.count > 1) bar.append(versions(message));
     if (message.facts) bar.append(ui.detail.facts(message));
     bar.classList.toggle("has-versions", message.count > 1);
-    if (focused) (bar.querySelector(`[aria-label="${focused}"]:enabled`) ?? bar.querySelector(".versions button:enabled"))?.focus();
+    if (focused) (bar.querySelector(`[data-act="${focused}"]:enabled`) ?? bar.querySelector(".versions button:enabled"))?.focus();
   }
 
   function versions(message) {
     const place = document.createElement("span");
     place.className = "versions";
-    const previous = button("Previous version", message);
+    const previous = button("previous", message);
     previous.disabled = !message.previous;
-    const next = button("Next version", message);
+    const next = button("next", message);
     next.disabled = !message.next;
     const where = ui.element("span", `${message.index + 1} / ${message.count}`);
     where.className = "where";
@@ -127,8 +127,9 @@
   function button(name, message) {
     const made = document.createElement("button");
     made.type = "button";
-    made.title = name;
-    made.setAttribute("aria-label", name);
+    made.dataset.act = name;
+    made.title = ui.text(`message.${name}`);
+    made.setAttribute("aria-label", made.title);
     made.append(icon(name));
     made.addEventListener("click", () => ACTS[name](message, made));
     return made;
@@ -157,30 +158,30 @@
   }
 
   const ACTS = {
-    "Edit message": async (message) => {
+    edit: async (message) => {
       const answer = await call("message_text", message);
       if (answer) ui.editing.begin(message, answer.text);
     },
-    Branch: async (message) => {
+    branch: async (message) => {
       const answer = await call("branch", message);
       if (answer) ui.choose(answer.conversation);
     },
-    "Copy as Python": async (message, made) => {
+    python: async (message, made) => {
       const answer = await call("python_script", message);
       if (answer && (await ui.copyText(answer.text))) showDone(made);
     },
-    Details: async (message, made) => {
+    details: async (message, made) => {
       const answer = await call("message_details", message);
       if (answer) showDetails(answer.details, made);
     },
-    "Previous version": (message, made) => showVersion(message.previous, made),
-    "Next version": (message, made) => showVersion(message.next, made),
+    previous: (message, made) => showVersion(message.previous, made),
+    next: (message, made) => showVersion(message.next, made),
   };
 
   function showDone(made) {
-    made.replaceChildren(icon("Done"));
-    ui.announce("Copied.");
-    setTimeout(() => made.replaceChildren(icon(made.ariaLabel)), 1600);
+    made.replaceChildren(icon("done"));
+    ui.announce(ui.text("page.copied"));
+    setTimeout(() => made.replaceChildren(icon(made.dataset.act)), 1600);
   }
 
   function showDetails(details, made) {
@@ -188,7 +189,7 @@
     place.id = "details";
     place.popover = "auto";
     place.setAttribute("role", "dialog");
-    place.setAttribute("aria-label", "Details");
+    place.setAttribute("aria-label", ui.text("message.details"));
     const list = document.createElement("dl");
     for (const [name, value] of details) list.append(ui.element("dt", name), ui.element("dd", value));
     place.replaceChildren(list);
@@ -203,9 +204,9 @@
 
   // Left and right walk the versions while one is at them.
   document.addEventListener("keydown", (event) => {
-    const name = { ArrowLeft: "Previous version", ArrowRight: "Next version" }[event.key];
+    const name = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
     const bar = name && event.target.closest?.("#chat .acts");
-    const made = bar?.querySelector(`[aria-label="${name}"]:enabled`);
+    const made = bar?.querySelector(`[data-act="${name}"]:enabled`);
     if (!made) return;
     event.preventDefault();
     made.click();

@@ -8,8 +8,8 @@
   const AGAIN_MS = 3000;
   const AGAIN = 20;
   const ARROW_MS = 700;
-  const BUSY = "Another model is being loaded. Wait until it is there, or cancel it.";
-  const AWAY = "The server doesn't answer. Try again when it is back.";
+  const BUSY = ui.text("model.busy");
+  const AWAY = ui.text("page.away_undone");
 
   let island = null;
   let place = null;
@@ -222,7 +222,7 @@
       ui.card.drawHead(place, card);
       ui.card.drawContexts(at("#model-context"), card);
     }
-    const known = island.props.value.precisions.map(([id, label]) => ({ id, label }));
+    const known = island.props.value.precisions.map((id) => ({ id, label: ui.text(`precision.${id}`) }));
     ui.card.drawRows(at("#precision"), card?.precisions ?? known);
     ui.card.check(at("#precision"), precision);
     ui.card.drawOutlook(at(".outlook"), row());
@@ -301,7 +301,7 @@
       Object.assign(link, { href: url, title, target: "_blank", rel: "noopener noreferrer" });
       return link;
     });
-    at(".leaderboards").replaceChildren("Compare models: ", ...links.flatMap((link, n) => (n ? [", ", link] : [link])));
+    at(".leaderboards").replaceChildren(`${ui.text("model.compare")} `, ...links.flatMap((link, n) => (n ? [", ", link] : [link])));
   }
 
   function listen() {

@@ -5,20 +5,19 @@
   const ui = (window.chatUI ??= {});
   if (ui.nameControls) return;
 
-  const SLIDERS = [
-    "Temperature", "Top-p", "Max new tokens", "Top-k", "Min-p", "Repetition penalty",
-  ];
+  const SLIDERS = ["temperature", "top_p", "max_new_tokens", "top_k", "min_p", "repetition_penalty"];
   const NAMES = {
-    "#message textarea": "Message",
-    "#system-prompt textarea": "System prompt",
-    "#set-seed :is(input, textarea)": "Seed",
-    "#set-stop-strings textarea": "Stop strings",
-    "#set-begins-with textarea": "Start the answer with",
+    "#message textarea": ui.text("controls.message"),
+    "#system-prompt textarea": ui.text("controls.system_prompt"),
+    "#set-seed :is(input, textarea)": ui.text("settings.seed"),
+    "#set-stop-strings textarea": ui.text("settings.stop"),
+    "#set-begins-with textarea": ui.text("settings.begins_with"),
   };
-  for (const name of SLIDERS) {
-    const id = `#set-${name.toLowerCase().replaceAll(" ", "-")}`;
+  for (const setting of SLIDERS) {
+    const id = `#set-${setting.replaceAll("_", "-")}`;
+    const name = ui.text(`settings.${setting}`);
     NAMES[`${id} input[type=range]`] = name;
-    NAMES[`${id} input[type=number]`] = `${name}, as a number`;
+    NAMES[`${id} input[type=number]`] = ui.text("settings.as_number", { name });
   }
   const DESCRIPTIONS = {
     "#set-seed :is(input, textarea)": "note-seed",

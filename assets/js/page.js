@@ -9,10 +9,10 @@
   const byId = (id) => document.getElementById(id);
   const box = () => document.querySelector("#message textarea");
 
-  const BUSY = "An answer is being written. Wait for it, or press Stop.";
-  const AWAY = "The server doesn't answer. Your message stays here until it is back.";
-  const EMPTY = "The message is empty. Type something first.";
-  const SLOW = "The server took too long to answer. Try again.";
+  const BUSY = ui.text("page.busy");
+  const AWAY = ui.text("page.away_unsent");
+  const EMPTY = ui.text("page.empty");
+  const SLOW = ui.text("page.slow");
   const DEAD_MS = 5000; // after which a stream that brings nothing is given up
 
   const page = (ui.page = {
@@ -305,7 +305,7 @@
     }
     const close = element("button", "×");
     close.type = "button";
-    close.setAttribute("aria-label", "Dismiss");
+    close.setAttribute("aria-label", ui.text("page.dismiss"));
     close.addEventListener("click", () => place.replaceChildren());
     place.replaceChildren(element("p", sentence), close);
   }
@@ -333,8 +333,17 @@
 
   // ---- islands ----
 
-  function showExamples({ element: place, props }) {
-    const examples = props.value.map((text) => {
+  // Where the model understands English only, they are in English, and it is said why.
+  let isEnglishOnly = null; // not known yet
+  function showExamples(is) {
+    isEnglishOnly = is;
+    const list = islands.welcome?.element.querySelector(".examples");
+    const language = is ? "en" : root.lang;
+    if (is === null || !list || list.lang === language) return;
+    list.lang = language;
+    byId("english-only").hidden = !is || root.lang === "en";
+    const examples = islands.welcome.props.value.map((key) => {
+      const text = is ? ui.english(key) : ui.text(key);
       const button = element("button", text);
       button.type = "button";
       button.addEventListener("click", () => {
@@ -345,8 +354,7 @@
       item.append(button);
       return item;
     });
-    place.querySelector(".examples").replaceChildren(...examples);
-    place.querySelector("#temporary").addEventListener("change", keepDraft);
+    list.replaceChildren(...examples);
   }
 
   const MOUNT = {
@@ -357,7 +365,7 @@
     context: () => ui.context.update(),
     look: (island) => ui.look.mount(island),
     detail: (island) => ui.detail.mount(island),
-    welcome: showExamples,
+    welcome: () => { byId("temporary").addEventListener("change", keepDraft); showExamples(isEnglishOnly); },
     status: ({ props, watch }) => watch("value", () => showStatus(props.value)),
     outcome: ({ props, watch }) => watch("value", () => showOutcome(props.value)),
   };
@@ -365,10 +373,12 @@
   Object.assign(ui, {
     mount(name, island) {
       islands[name] = island;
+      ui.fillTexts(island.element);
       MOUNT[name](island);
       ui.nameControls();
     },
     sending, regenerating, keepDraft, setBox, refresh, announce, showAlert, followNews, goOn, choose, idFromUrl, element, setText,
+    showExamples,
     chosen: () => page.chosen,
     draftInBox: () => box()?.value ?? "",
   });

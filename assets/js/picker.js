@@ -10,8 +10,8 @@
   const SEARCH_AFTER_MS = 400;
   const AGAIN_MS = 1500; // while the server still forecasts some of the models
   const AGAIN = 8; // times, at most
-  const NONE = "Nothing here has this name.";
-  const SEARCHING = "Searching the Hub…";
+  const NONE = ui.text("model.not_found");
+  const SEARCHING = ui.text("model.searching");
   let made = 0; // options so far: each needs an id
 
   // place: the picker's HTML. choices() and search(text) ask the server; pick({id, label}) is told.
@@ -81,7 +81,7 @@
     // ---- what the list holds ----
 
     async function fetchChoices(times = AGAIN) {
-      if (!groups) say("Looking what there is…");
+      if (!groups) say(ui.text("model.looking"));
       const answer = await choices();
       if (answer.error) return say(answer.error);
       if (!groups) say("");
@@ -138,7 +138,7 @@
         if (number !== searches) return;
         say(answer.error ?? (answer.options.length || visible().length > 1 ? "" : NONE));
         const others = (answer.options ?? []).filter((found) => !isHere(found.id));
-        if (others.length) hub.replaceChildren(group({ title: "On the Hub", options: others }));
+        if (others.length) hub.replaceChildren(group({ title: ui.text("model.on_hub"), options: others }));
         if (!active?.isConnected) activate(first());
       }, SEARCH_AFTER_MS);
       return undefined;
@@ -170,8 +170,8 @@
       const details = [size, ...tags, popularity].filter(Boolean).join(" · ");
       const one = optionOf({ id, label }, name, span("option-facts", details));
       if (isGated) {
-        const lock = span("lock", "gated");
-        lock.title = "Its owner gives access on request.";
+        const lock = span("lock", ui.text("model.gated"));
+        lock.title = ui.text("model.gated_note");
         name.append(" ", lock);
       }
       if (word) one.append(ui.verdict({ verdict, word }));
@@ -181,7 +181,7 @@
     }
 
     const typedOption = (text) =>
-      optionOf({ id: text, label: text }, span("option-name", `Use “${text}”`));
+      optionOf({ id: text, label: text }, span("option-name", ui.text("model.use", { name: text })));
 
     function optionOf({ id, label }, ...content) {
       const one = document.createElement("div");

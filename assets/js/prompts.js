@@ -31,12 +31,12 @@
     const shown = JSON.stringify([own(), index]);
     if (select.dataset.shown !== shown) {
       select.dataset.shown = shown;
-      const none = new Option(text ? "Your own words" : "Choose a prompt", "");
-      select.replaceChildren(none, group("To begin with", given, 0));
-      if (own().length) select.append(group("Saved in this browser", own(), given.length));
+      const none = new Option(text ? ui.text("prompts.own") : ui.text("prompts.choose"), "");
+      select.replaceChildren(none, group(ui.text("prompts.given_group"), given, 0));
+      if (own().length) select.append(group(ui.text("prompts.own_group"), own(), given.length));
       select.value = index < 0 ? "" : String(index);
     }
-    ui.setText(select.options[0], text ? "Your own words" : "Choose a prompt");
+    ui.setText(select.options[0], text ? ui.text("prompts.own") : ui.text("prompts.choose"));
     part(".save").hidden = !text || index >= 0;
     part(".remove").hidden = index < given.length;
   }
@@ -58,11 +58,11 @@
     const line = text.split(/\s+/).join(" ");
     const name = line.length <= NAME_CHARS ? line : `${line.slice(0, NAME_CHARS - 1)}…`;
     if (own().length >= MOST) {
-      ui.showAlert(`This browser keeps ${MOST} prompts. Remove one first.`);
+      ui.showAlert(ui.text("prompts.full", { most: MOST }));
       return;
     }
     if (!ui.kept.keepPrompts([...own(), [name, text]])) {
-      ui.showAlert("This browser keeps nothing for this page. Allow it to store data, then save again.");
+      ui.showAlert(ui.text("prompts.not_kept"));
     }
     draw();
     part("select").focus(); // the button is gone
@@ -77,7 +77,7 @@
 
   function mount({ element, props }) {
     place = element;
-    given = props.value;
+    given = props.value.map((key) => [ui.text(key), ui.text(`${key}_text`)]);
     part("select").addEventListener("change", choose);
     part(".save").addEventListener("click", save);
     part(".remove").addEventListener("click", remove);

@@ -81,7 +81,7 @@
   function showAway() {
     isAway = true;
     root.setAttribute("data-away", "");
-    ui.setText(byId("model-line")?.querySelector(".state"), "The server doesn't answer. Trying again…");
+    ui.setText(byId("model-line")?.querySelector(".state"), ui.text("page.away"));
   }
 
   document.addEventListener("visibilitychange", () => { if (!document.hidden) pulse(); });
@@ -111,6 +111,7 @@
     ui.setText(byId("note-assisted"), now.assisted);
     ui.setText(byId("note-system-prompt"), now.system_prompt);
     root.toggleAttribute("data-thinking-switch", now.has_thinking_switch);
+    ui.showExamples(now.is_english_only);
     ui.models.show(now);
   }
 

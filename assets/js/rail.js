@@ -12,12 +12,12 @@
   const SEARCH_MS = 200;
   const UNDO_MS = 60_000; // the server waits twice as long
   const DAY_MS = 86_400_000;
-  const NONE = "Your conversations will be listed here.";
+  const NONE = ui.text("rail.none");
   const ICONS = {
-    Pin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5",
-    Unpin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5M4 4l16 16",
-    Rename: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
-    Delete: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+    pin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5",
+    unpin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5M4 4l16 16",
+    rename: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
+    delete: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
   };
 
   let all = []; // the list as the server has it
@@ -34,7 +34,7 @@
     try {
       answer = await ui.islands.rail.server[name](given);
     } catch {
-      answer = { error: "The server doesn't answer. Try again when it is back." };
+      answer = { error: ui.text("page.away_undone") };
     }
     if (answer?.error) ui.showAlert(answer.error);
     return answer?.error ? null : answer;
@@ -53,7 +53,7 @@
     const place = byId("conversations");
     if (!place || renamed) return; // what is being typed stays
     const focused = place.contains(document.activeElement) ? document.activeElement : null;
-    const again = focused && { id: focused.closest("li")?.dataset.id, name: focused.ariaLabel };
+    const again = focused && { id: focused.closest("li")?.dataset.id, name: focused.dataset.act };
     place.replaceChildren(...groups(found ?? all));
     if (again?.id) focusIn(again.id, again.name);
     ui.setText(nav().querySelector(".none"), note());
@@ -61,31 +61,31 @@
   }
 
   function note() {
-    if (found) return found.length ? "" : "No conversation has these words.";
+    if (found) return found.length ? "" : ui.text("rail.not_found");
     if (!all.length) return NONE;
-    return all.length < MOST ? "" : "These are the newest ones; search finds the others.";
+    return all.length < MOST ? "" : ui.text("rail.newest");
   }
 
   function groups(conversations) {
     const today = new Date().setHours(0, 0, 0, 0);
     const titles = found
-      ? [["Found", () => true]]
+      ? [["found", () => true]]
       : [
-        ["Pinned", (one) => one.is_pinned],
-        ["Today", (one) => Date.parse(one.updated_at) >= today],
-        ["Last 7 days", (one) => Date.parse(one.updated_at) >= today - 6 * DAY_MS],
-        ["Older", () => true],
+        ["pinned", (one) => one.is_pinned],
+        ["today", (one) => Date.parse(one.updated_at) >= today],
+        ["week", (one) => Date.parse(one.updated_at) >= today - 6 * DAY_MS],
+        ["older", () => true],
       ];
     const members = titles.map(() => []);
     for (const one of conversations) members[titles.findIndex(([, has]) => has(one))].push(one);
-    return titles.flatMap(([title], index) =>
-      members[index].length ? [group(title, members[index])] : []);
+    return titles.flatMap(([name], index) =>
+      members[index].length ? [group(name, members[index])] : []);
   }
 
-  function group(title, conversations) {
+  function group(name, conversations) {
     const section = document.createElement("section");
-    const heading = ui.element("h3", title);
-    heading.id = `group-${title.toLowerCase().replaceAll(" ", "-")}`;
+    const heading = ui.element("h3", ui.text(`rail.${name}`));
+    heading.id = `group-${name}`;
     const list = document.createElement("ul");
     list.setAttribute("aria-labelledby", heading.id);
     list.append(...conversations.map(row));
@@ -103,10 +103,10 @@
     const actions = document.createElement("div");
     actions.className = "actions";
     actions.append(
-      icon(one.is_pinned ? "Unpin" : "Pin", one, () =>
+      icon(one.is_pinned ? "unpin" : "pin", one, () =>
         change("pin_conversation", { id: one.id, is_pinned: !one.is_pinned })),
-      icon("Rename", one, () => rename(item, one)),
-      icon("Delete", one, () => remove(one)),
+      icon("rename", one, () => rename(item, one)),
+      icon("delete", one, () => remove(one)),
     );
     item.append(link, actions);
     if (one.found) {
@@ -120,8 +120,9 @@
   function icon(name, one, act) {
     const button = document.createElement("button");
     button.type = "button";
-    button.title = name;
-    button.setAttribute("aria-label", name);
+    button.dataset.act = name;
+    button.title = ui.text(`rail.${name}`);
+    button.setAttribute("aria-label", button.title);
     button.setAttribute("aria-describedby", `conversation-${one.id}`);
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("viewBox", "0 0 24 24");
@@ -141,8 +142,7 @@
     const place = rowOf(id);
     if (!place) return;
     place.classList.add("focused"); // a button that isn't shown takes no focus
-    const index = ["Pin", "Unpin", "Rename", "Delete"].includes(name)
-      ? { Pin: 0, Unpin: 0, Rename: 1, Delete: 2 }[name] : -1;
+    const index = { pin: 0, unpin: 0, rename: 1, delete: 2 }[name] ?? -1;
     (place.querySelectorAll(".actions button")[index] ?? place.querySelector("a")).focus();
     place.classList.remove("focused");
   }
@@ -164,7 +164,7 @@
     input.type = "text";
     input.value = one.title;
     input.maxLength = 200;
-    input.setAttribute("aria-label", "Title");
+    input.setAttribute("aria-label", ui.text("rail.title"));
     renamed = { id: one.id };
     const end = async (isKept) => {
       if (!renamed) return;
@@ -176,7 +176,7 @@
         if (await change("rename_conversation", { id: one.id, title })) one.title = title;
       }
       draw();
-      if (hadFocus) focusIn(one.id, "Rename");
+      if (hadFocus) focusIn(one.id, "rename");
     };
     input.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
@@ -220,8 +220,8 @@
     }
     const sentence = document.createElement("p");
     const title = ui.element("b", one.title);
-    sentence.append("Deleted: ", title);
-    const undo = ui.element("button", "Undo");
+    sentence.append(`${ui.text("rail.deleted")} `, title);
+    const undo = ui.element("button", ui.text("rail.undo"));
     undo.type = "button";
     undo.addEventListener("click", restore);
     place.replaceChildren(sentence, undo);

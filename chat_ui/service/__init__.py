@@ -9,6 +9,7 @@ from chat_ui.engine.protocol import LoadEngine
 from chat_ui.models.catalogue import Leaderboard, leaderboards
 from chat_ui.models.forecast import PrecisionForecast, Verdict
 from chat_ui.models.quantization import MAIN_PRECISIONS, QUANTIZATIONS
+from chat_ui.models.spec import BUILT_IN_ID
 from chat_ui.service.cards import Choice, ChoiceGroup, Measured, ModelCard, PrecisionCard
 from chat_ui.service.chat import ChatService
 from chat_ui.service.context_meter import ContextUse
@@ -26,6 +27,7 @@ PRECISION_LABELS: Final[dict[str, str]] = {
 }
 
 __all__ = [
+    "BUILT_IN_ID",
     "MAIN_PRECISIONS",
     "PRECISION_LABELS",
     "Added",

@@ -25,6 +25,7 @@ from chat_ui.ui import view
 from chat_ui.ui.message_bars import bars, digest, rows
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import Status, conversation_status, empty_status, writing_status
+from chat_ui.ui.texts import Texts, texts_for
 from chat_ui.ui.visitor import page_of
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Follower:
             yield gr.skip(), {"failure": as_shown(error)}
             return
         async with self._sole_view(page) as mine:
-            shown = self._shown(page[0], conversation_id, checked_window(window), mine)
+            say = texts_for(request)
+            shown = self._shown(page[0], conversation_id, checked_window(window), mine, say)
             last: Status = {}
             async with aclosing(self._or_failure(shown)) as stream:
                 async for messages, status in stream:
@@ -114,7 +116,9 @@ class Follower:
             # What the page shows stays: the server may just be ending, and the reader is not done.
             yield gr.skip(), {"failure": as_shown(error)}
 
-    async def _shown(self, owner: str, conversation_id: object, window: int, mine: _View) -> Stream:
+    async def _shown(
+        self, owner: str, conversation_id: object, window: int, mine: _View, say: Texts
+    ) -> Stream:
         if not isinstance(conversation_id, str) or not conversation_id:
             yield [], empty_status()
             return
@@ -122,23 +126,29 @@ class Follower:
             reply, conversation = await self._offload(self._look, owner, conversation_id)
             earlier = max(0, len(conversation.path()) - window)
             newest = _newest(conversation, window)
-            below = _below(bars(conversation, window))
+            below = _below(bars(conversation, window, say))
             if reply is None or reply.ended.is_set():
-                status = conversation_status(newest, earlier) | below
-                yield _messages(newest, window), status
+                status = conversation_status(newest, earlier, say) | below
+                yield _messages(newest, window, say), status
                 return
             with reply.followed():
-                growing = self._growing(newest, earlier, below, reply, mine)
+                growing = self._growing(newest, earlier, below, reply, mine, say)
                 async with aclosing(growing) as stream:
                     async for shown in stream:
                         yield shown
 
     async def _growing(
-        self, newest: Conversation, earlier: int, below: Status, reply: Reply, mine: _View
+        self,
+        newest: Conversation,
+        earlier: int,
+        below: Status,
+        reply: Reply,
+        mine: _View,
+        say: Texts,
     ) -> Stream:
         """The window while its answer grows, until that ends or the page shows something else."""
         *above, answer = newest.messages
-        before = _messages(_of(newest, above), len(above)) if above else []
+        before = _messages(_of(newest, above), len(above), say) if above else []
         is_newest_answer = answer.id == reply.message_id
         seen = -1
         while mine.is_newest and not reply.ended.is_set():
@@ -147,9 +157,9 @@ class Follower:
                 seen = now.revision
                 last = _grown(answer, now) if is_newest_answer else answer
                 # A thought has a row of its own, so the answer has two where it follows one.
-                status = writing_status(newest, earlier, now, self._service.model)
+                status = writing_status(newest, earlier, now, self._service.model, say)
                 yield (
-                    before + _messages(_of(newest, [last]), 1),
+                    before + _messages(_of(newest, [last]), 1, say),
                     status | below | {"last": rows(last)},
                 )
             await mine.wait(tick_s(now.text))
@@ -224,5 +234,5 @@ def _grown(answer: Message, now: ReplySnapshot) -> Message:
     return replace(answer, content=now.text, state=now.state, error=now.error, numbers=now.numbers)
 
 
-def _messages(conversation: Conversation, window: int) -> list[dict[str, Any]]:
-    return view.messages(conversation, window=window)
+def _messages(conversation: Conversation, window: int, say: Texts) -> list[dict[str, Any]]:
+    return view.messages(conversation, window=window, say=say)

@@ -2,7 +2,8 @@
 
 Gradio compiles an HTML component's template with the value in it and runs the result as JavaScript:
 a title such as "${alert(1)}" would run. So no template of ours holds a value, and the script writes
-texts with `textContent`.
+texts with `textContent`: also those of the fixed HTML, which `data-text` and the like name by their
+keys (`texts.py`).
 """
 
 from typing import Any, Final
@@ -11,17 +12,12 @@ import gradio as gr
 
 from chat_ui.ui.status import empty_status
 
-# What to begin with; the built-in model knows about these.
-EXAMPLES: Final = (
-    "What can you help me with?",
-    "How do I load another model?",
-    "What does the temperature change?",
-    "Show me some code.",
-)
+# What to begin with, by their keys; the built-in model knows about these.
+EXAMPLES: Final = ("welcome.help", "welcome.load", "welcome.temperature", "welcome.code")
 
 BAR: Final = """
 <button type="button" class="bar-button" id="rail-toggle" aria-controls="rail"
-  aria-label="Conversations">
+  data-text-label="rail.conversations">
   <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 6h16M4 12h16M4 18h10"/></svg></button>
 <span class="brand">chat<i>_</i>ui</span>
 <div class="model-line" id="model-line">
@@ -30,53 +26,58 @@ BAR: Final = """
   <p class="note" hidden></p>
 </div>
 <button type="button" class="bar-button" id="panels-toggle" aria-controls="panels"
-  aria-label="Settings">
+  data-text-label="page.settings">
   <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h10M18 7h2M4 17h2M10 17h10"/>
     <circle cx="16" cy="7" r="2"/><circle cx="8" cy="17" r="2"/></svg></button>
 """
 
-RAIL: Final = """<nav aria-label="Conversations"><h2>Conversations</h2>
-<input type="text" enterkeyhint="search" id="search" aria-label="Search conversations"
-  placeholder="Search conversations" autocomplete="off" maxlength="200">
+RAIL: Final = """<nav data-text-label="rail.conversations"><h2
+  data-text="rail.conversations"></h2>
+<input type="text" enterkeyhint="search" id="search" data-text-label="rail.search"
+  data-text-placeholder="rail.search" autocomplete="off" maxlength="200">
 <div id="conversations"></div>
 <p class="none" role="status"></p></nav>
 <div id="undo" role="status"></div>
-<div id="files"><button type="button" popovertarget="export-menu">Export</button>
-<button type="button" id="import">Import</button>
-<button type="button" id="show-keys" aria-label="Keyboard shortcuts"
-  title="Keyboard shortcuts">?</button>
+<div id="files"><button type="button" popovertarget="export-menu"
+  data-text="files.export"></button>
+<button type="button" id="import" data-text="files.import"></button>
+<button type="button" id="show-keys" data-text-label="keys.name"
+  data-text-title="keys.name">?</button>
 <input type="file" id="import-file" accept=".json,application/json" hidden>
-<div id="export-menu" popover role="group" aria-label="Export">
-<p>This conversation</p>
-<button type="button" data-which="one" data-form="json">JSON, with all versions</button>
-<button type="button" data-which="one" data-form="markdown">Markdown, to read</button>
-<button type="button" data-which="one" data-form="copy">Copy as Markdown</button>
-<p>All conversations</p>
-<button type="button" data-which="all" data-form="json">JSON, to import again</button>
-<button type="button" data-which="all" data-form="markdown">Markdown, to read</button>
+<div id="export-menu" popover role="group" data-text-label="files.export">
+<p data-text="files.this"></p>
+<button type="button" data-which="one" data-form="json" data-text="files.this_json"></button>
+<button type="button" data-which="one" data-form="markdown"
+  data-text="files.markdown"></button>
+<button type="button" data-which="one" data-form="copy" data-text="files.copy"></button>
+<p data-text="files.all"></p>
+<button type="button" data-which="all" data-form="json" data-text="files.all_json"></button>
+<button type="button" data-which="all" data-form="markdown"
+  data-text="files.markdown"></button>
 </div></div>"""
 
-WELCOME: Final = """<div id="welcome"><h1>What would you like to know?</h1>
-<p>The model runs on this server, and your conversations are kept there.</p>
+WELCOME: Final = """<div id="welcome"><h1 data-text="welcome.heading"></h1>
+<p data-text="welcome.kept"></p>
+<p id="english-only" data-text="welcome.english_only" hidden></p>
 <ul class="examples"></ul>
 <div class="temporary"><label><input type="checkbox" id="temporary" autocomplete="off"
-  aria-describedby="temporary-note">Temporary chat</label>
-<p id="temporary-note">Kept in memory only, and gone an hour after its last message.</p></div>
+  aria-describedby="temporary-note"><span data-text="welcome.temporary"></span></label>
+<p id="temporary-note" data-text="welcome.temporary_note"></p></div>
 </div>"""
 
 STATUS: Final = """<div class="status-row"><p id="status" role="status"
-  aria-label="Answer"></p><p id="live"
+  data-text-label="page.answer"></p><p id="live"
   aria-hidden="true"></p></div><ul id="notes"></ul>"""
 
 CONTEXT: Final = """<div id="context" hidden><span class="bar" role="meter"
-  aria-label="Context" aria-valuemin="0"><span data-part="system"></span><span
+  data-text-label="context.name" aria-valuemin="0"><span data-part="system"></span><span
   data-part="history"></span><span data-part="draft"></span></span><span
   class="sum"></span></div>"""
 
 ALERT: Final = """<div id="alert" role="alert"></div>
 <p id="said" class="visually-hidden" role="status"></p>
 <div id="spoken" class="visually-hidden" role="log"
-  aria-label="Answer, read out"></div><p id="editing" hidden></p>"""
+  data-text-label="page.answer_read_out"></div><p id="editing" hidden></p>"""
 
 
 def island(name: str, template: str, value: Any = None, **options: Any) -> gr.HTML:
@@ -89,6 +90,11 @@ def island(name: str, template: str, value: Any = None, **options: Any) -> gr.HT
         apply_default_css=False,
         **options,
     )
+
+
+def words(html: str) -> gr.HTML:
+    """Fixed HTML of texts alone."""
+    return gr.HTML(html_template=html, js_on_load="window.chatUI.fillTexts(element)")
 
 
 def welcome() -> gr.HTML:

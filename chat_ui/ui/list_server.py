@@ -7,7 +7,8 @@ from typing import Any, Final
 from chat_ui.chat.messages import ConversationSummary
 from chat_ui.service import ChatService
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
+from chat_ui.ui.texts import ENGLISH, Texts
 
 # What the service refuses in words of its own may come this far.
 TEXT_CHARS: Final = 10_000
@@ -19,9 +20,9 @@ FILE_CHARS: Final = 100_000_000
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
     """The functions; those that change something give {} when it is done."""
 
-    def search_conversations(owner: str, given: Any) -> Answer:
+    def search_conversations(owner: str, given: Any, say: Texts) -> Answer:
         found = service.search_conversations(owner, text_of(given, "text", TEXT_CHARS))
-        return {"conversations": lines(found)}
+        return {"conversations": lines(found, say)}
 
     def rename_conversation(owner: str, given: Any) -> Answer:
         service.rename_conversation(owner, _id(given), text_of(given, "title", TEXT_CHARS))
@@ -44,29 +45,31 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         """Of {"id": one of them, or "" for all, "form": "json" or "markdown"}."""
         return _file(service, owner, _id(given), text_of(given, "form", ID_CHARS))
 
-    def import_conversations(owner: str, given: Any) -> Answer:
+    def import_conversations(owner: str, given: Any, say: Texts) -> Answer:
         """Of {"text": a file's}."""
         found = service.add_conversations(owner, text_of(given, "text", FILE_CHARS))
-        return {"sentence": imported(len(found.ids), found.left_out), "conversation": found.ids[0]}
+        sentence = imported(len(found.ids), found.left_out, say)
+        return {"sentence": sentence, "conversation": found.ids[0]}
 
-    return served(
-        offload,
-        search_conversations,
-        rename_conversation,
-        pin_conversation,
-        delete_conversation,
-        restore_conversation,
-        export_conversations,
-        import_conversations,
-    )
+    return [
+        *told(offload, search_conversations, import_conversations),
+        *served(
+            offload,
+            rename_conversation,
+            pin_conversation,
+            delete_conversation,
+            restore_conversation,
+            export_conversations,
+        ),
+    ]
 
 
-def lines(summaries: Sequence[ConversationSummary]) -> list[dict[str, Any]]:
+def lines(summaries: Sequence[ConversationSummary], say: Texts = ENGLISH) -> list[dict[str, Any]]:
     """The list as assets/js/rail.js draws it."""
     return [
         {
             "id": summary.id,
-            "title": summary.title or "New chat",
+            "title": summary.title or say("controls.new_chat"),
             "updated_at": summary.updated_at.astimezone(UTC).isoformat(),
             "is_pinned": summary.is_pinned,
             "found": summary.found,
@@ -75,14 +78,10 @@ def lines(summaries: Sequence[ConversationSummary]) -> list[dict[str, Any]]:
     ]
 
 
-def imported(count: int, left_out: int) -> str:
-    """What an import came to, as a sentence."""
-    done = "1 conversation" if count == 1 else f"{count:,} conversations"
-    if not left_out:
-        return f"Imported {done}."
-    return f"Imported {done}; {left_out:,} could not be read and " + (
-        "was left out." if left_out == 1 else "were left out."
-    )
+def imported(count: int, left_out: int, say: Texts = ENGLISH) -> str:
+    """What an import came to, in a sentence or two."""
+    done = say("list.imported", count)
+    return f"{done} {say('list.left_out', left_out)}" if left_out else done
 
 
 def _file(service: ChatService, owner: str, conversation_id: str, form: str) -> Answer:

@@ -12,13 +12,14 @@ from typing import Any
 from chat_ui.chat.messages import Conversation, Message
 from chat_ui.ui import view
 from chat_ui.ui.details import facts, settings_line
+from chat_ui.ui.texts import ENGLISH, Texts
 
 
-def bars(conversation: Conversation, window: int) -> list[dict[str, Any]]:
+def bars(conversation: Conversation, window: int, say: Texts = ENGLISH) -> list[dict[str, Any]]:
     """A value for each of the last `window` messages of the shown path."""
     path = conversation.path()[-window:]
     return [
-        _bar(message, [version.id for version in versions])
+        _bar(message, [version.id for version in versions], say)
         for message, versions in zip(path, conversation.siblings(path), strict=True)
     ]
 
@@ -36,10 +37,10 @@ def rows(message: Message) -> dict[str, int]:
     return {"parts": parts, "at": at}
 
 
-def _bar(message: Message, ids: list[str]) -> dict[str, Any]:
+def _bar(message: Message, ids: list[str], say: Texts) -> dict[str, Any]:
     bar: dict[str, Any] = {"id": message.id, "role": message.role} | rows(message)
     if message.role == "assistant" and message.numbers.model:
-        bar |= {"facts": facts(message), "settings": settings_line(message)}
+        bar |= {"facts": facts(message, say), "settings": settings_line(message, say)}
     if len(ids) == 1:
         return bar
     index = ids.index(message.id)

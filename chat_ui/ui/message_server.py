@@ -9,7 +9,8 @@ from chat_ui.ui.details import details
 from chat_ui.ui.follow import checked_window
 from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
+from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
+from chat_ui.ui.texts import Texts
 
 ID_CHARS: Final = 64
 # What the service refuses in words of its own may come this far.
@@ -29,18 +30,18 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         except StopIteration:
             raise NotFoundError from None
 
-    def message_bars(owner: str, given: Any) -> Answer:
+    def message_bars(owner: str, given: Any, say: Texts) -> Answer:
         """With {"shown": how many of the newest messages}, and without a message."""
         conversation_id, _ = _ids(given)
         window = checked_window(given.get("shown") if isinstance(given, dict) else None)
-        found = bars(service.conversation(owner, conversation_id), window)
+        found = bars(service.conversation(owner, conversation_id), window, say)
         return {"bars": found, "digest": digest(found)}
 
     def message_text(owner: str, given: Any) -> Answer:
         return {"text": message(owner, given).content}
 
-    def message_details(owner: str, given: Any) -> Answer:
-        return {"details": details(message(owner, given))}
+    def message_details(owner: str, given: Any, say: Texts) -> Answer:
+        return {"details": details(message(owner, given), say)}
 
     def edit_answer(owner: str, given: Any) -> Answer:
         """With {"text": what it says from now on}."""
@@ -57,16 +58,10 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     def python_script(owner: str, given: Any) -> Answer:
         return {"text": service.python_script(owner, *_ids(given))}
 
-    return served(
-        offload,
-        message_bars,
-        message_text,
-        message_details,
-        edit_answer,
-        show_version,
-        branch,
-        python_script,
-    )
+    return [
+        *served(offload, message_text, edit_answer, show_version, branch, python_script),
+        *told(offload, message_bars, message_details),
+    ]
 
 
 def _ids(given: Any) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from itertools import takewhile
 from typing import Any, Final
 
 from chat_ui.service import (
-    PRECISION_LABELS,
     Choice,
     ChoiceGroup,
     ModelCard,
@@ -22,15 +21,7 @@ from chat_ui.service import (
 )
 from chat_ui.ui.model_line import against_forecast
 from chat_ui.ui.quantities import duration, pace, parameters, popularity, size
-
-GROUPS: Final = {
-    "here": "On this machine",
-    "fits": "Fits this machine",
-    "tight": "Tight",
-    "no": "Too large for this machine",
-    "unknown": "Not known yet",
-}
-VERDICTS: Final = {"fits": "Fits", "tight": "Tight", "no": "Too large"}
+from chat_ui.ui.texts import ENGLISH, Texts
 
 # A prompt of a page or two, such as a question about a text.
 PROMPT_TOKENS: Final = 1000
@@ -41,62 +32,76 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 Json = dict[str, Any]
 
 
-def groups(of: Sequence[ChoiceGroup]) -> list[Json]:
+def group_title(kind: str, say: Texts = ENGLISH) -> str:
+    """What stands above a group of choices."""
+    return say("card.here" if kind == "here" else f"card.{kind}_here")
+
+
+def groups(of: Sequence[ChoiceGroup], say: Texts = ENGLISH) -> list[Json]:
     """The picker's groups; those without a choice are left out."""
     return [
-        {"title": GROUPS[group.kind], "options": options(group.choices)}
+        {"title": group_title(group.kind, say), "options": options(group.choices, say)}
         for group in of
         if group.choices
     ]
 
 
-def options(choices: Sequence[Choice]) -> list[Json]:
+def options(choices: Sequence[Choice], say: Texts = ENGLISH) -> list[Json]:
     """The picker's options."""
-    return [_option(choice) for choice in choices]
+    return [_option(choice, say) for choice in choices]
 
 
-def _option(choice: Choice) -> Json:
+def _option(choice: Choice, say: Texts) -> Json:
     said = []
     if choice.downloads is not None:
-        said.append(f"{popularity(choice.downloads)} downloads")
+        said.append(say("card.downloads", count=popularity(choice.downloads)))
     if choice.likes is not None:
-        said.append(f"{popularity(choice.likes)} likes")
+        said.append(say("card.likes", count=popularity(choice.likes)))
     return {
         "id": choice.id,
         "label": choice.label,
-        "size": short_count(choice),
+        "size": short_count(choice, say),
         "tags": list(choice.tags),
         "is_gated": choice.is_gated,
         "popularity": " · ".join(said),
-        **verdict(choice.verdict, choice.precision),
+        **verdict(choice.verdict, choice.precision, say),
     }
 
 
-def short_count(choice: Choice) -> str:
+def short_count(choice: Choice, say: Texts = ENGLISH) -> str:
     """Parameters, and those that a token needs: "30.5B, 3.4B active"; "" where not known."""
     if choice.parameters is None:
         return ""
     active = choice.active_parameters
     if active is None or active >= choice.parameters:
         return parameters(choice.parameters)
-    return f"{parameters(choice.parameters)}, {parameters(active)} active"
+    total = parameters(choice.parameters)
+    return say("card.active", count=total, active=parameters(active))
 
 
-def verdict(fits: str | None, precision: str | None = None) -> Json:
+def verdict_word(fits: str, say: Texts = ENGLISH) -> str:
+    """Whether something fits, in a word."""
+    return say(f"card.{fits}")
+
+
+def verdict(fits: str | None, precision: str | None = None, say: Texts = ENGLISH) -> Json:
     """Whether something fits: for the colour of a dot, and a word, which says it without colours.
 
     Args:
         fits: the forecast's verdict; None while that is not known.
         precision: the one that the verdict is about, where it need not be the full one.
+        say: the language's texts.
     """
     if fits is None:
         return {"verdict": "", "word": ""}
     is_named = precision not in (None, "full") and fits != "no"
-    word = f"{VERDICTS[fits]} in {PRECISION_LABELS[str(precision)]}" if is_named else VERDICTS[fits]
+    word = verdict_word(fits, say)
+    if is_named:
+        word = say("card.in", verdict=word, precision=say.precision(str(precision)))
     return {"verdict": fits, "word": word}
 
 
-def card(of: ModelCard) -> Json:
+def card(of: ModelCard, say: Texts = ENGLISH) -> Json:
     """One model in full."""
     choice = of.choice
     is_askable = choice.is_gated and not _is_here(of) and _HUB_ID.fullmatch(choice.id)
@@ -104,17 +109,17 @@ def card(of: ModelCard) -> Json:
         "id": choice.id,
         "label": choice.label,
         "about": choice.about,
-        "counts": exact_count(of),
+        "counts": exact_count(of, say),
         "reading": of.name_reading,
-        "facts": facts(of),
+        "facts": facts(of, say),
         "problem": of.problem,
         "fitting": of.what_fits,
-        "gated": "Its owner gives access on request." if choice.is_gated else "",
+        "gated": say("card.gated") if choice.is_gated else "",
         "ask_at": f"https://huggingface.co/{choice.id}" if is_askable else "",
-        "contexts": contexts(of.window_tokens, of.context_tokens),
+        "contexts": contexts(of.window_tokens, of.context_tokens, say),
         "context": of.context_tokens,
-        "machine": machine(of),
-        "precisions": [_precision(of, one) for one in of.precisions],
+        "machine": machine(of, say),
+        "precisions": [_precision(of, one, say) for one in of.precisions],
         "suggested": choice.precision or "",
         "needs_token": of.needs_token,
         "is_partial": is_partial(of),
@@ -129,91 +134,94 @@ def is_partial(of: ModelCard) -> bool:
     )
 
 
-def exact_count(of: ModelCard) -> str:
+def exact_count(of: ModelCard, say: Texts = ENGLISH) -> str:
     """The parameters: exact ones in full, those of the name rounded as the name is."""
     total, active = of.choice.parameters, of.choice.active_parameters
     if total is None:
         return ""
-    write = (lambda count: f"{count:,}") if of.is_exact else parameters
-    said = f"{'' if of.is_exact else 'About '}{write(total)} parameters"
+    write = say.number if of.is_exact else parameters
+    said = say("card.parameters" if of.is_exact else "card.about_parameters", count=write(total))
     if active is None or active >= total:
         return said
-    return f"{said}, of which a token needs {write(active)}"
+    return say("card.needed", parameters=said, count=write(active))
 
 
-def facts(of: ModelCard) -> list[str]:
+def facts(of: ModelCard, say: Texts = ENGLISH) -> list[str]:
     """Window, dtype, licence and files, as far as they are known."""
     choice = of.choice
     said = [
-        f"Window of {of.window_tokens:,} tokens" if of.window_tokens else "",
+        say("card.window", of.window_tokens) if of.window_tokens else "",
         of.dtype,
-        f"Quantized already: {of.quantized_as}" if of.quantized_as else "",
-        f"Licence {choice.licence}" if choice.licence else "",
+        say("card.quantized", name=of.quantized_as) if of.quantized_as else "",
+        say("card.licence", name=choice.licence) if choice.licence else "",
     ]
     if of.download_bytes:
-        said.append(f"{size(of.download_bytes)} to download")
+        said.append(say("card.to_download", size=size(of.download_bytes, say)))
     elif choice.disk_bytes:
-        said.append(f"{size(choice.disk_bytes)} on this disk")
+        said.append(say("card.on_disk", size=size(choice.disk_bytes, say)))
     return [fact for fact in said if fact]
 
 
-def machine(of: ModelCard) -> str:
+def machine(of: ModelCard, say: Texts = ENGLISH) -> str:
     """This machine: "AMD EPYC, 2 cores · 44 GB/s · 20.1 GB free"."""
     speed = of.bandwidth_bytes_per_s
-    parts = [of.machine, f"{speed / 1e9:.0f} GB/s" if speed else "", f"{size(of.free_bytes)} free"]
+    reads = f"{speed / 1e9:.0f} {say('quantity.gb')}/s" if speed else ""
+    parts = [of.machine, reads, say("card.free", size=size(of.free_bytes, say))]
     return " · ".join(filter(None, parts))
 
 
-def contexts(window: int | None, present: int) -> list[tuple[int, str]]:
+def contexts(window: int | None, present: int, say: Texts = ENGLISH) -> list[tuple[int, str]]:
     """The contexts to choose from, with their names: 2k, 4k and so on up to the window."""
     end = max(window or present, 1)
     doubled = takewhile(lambda tokens: tokens < end, (SMALLEST_CONTEXT << n for n in range(24)))
     tokens = sorted({*doubled, end, min(present, end)})
-    return [(count, _context(count)) for count in tokens]
+    return [(count, _context(count, say)) for count in tokens]
 
 
-def _context(tokens: int) -> str:
-    return f"{tokens // 1024}k tokens" if tokens % 1024 == 0 else f"{tokens:,} tokens"
+def _context(tokens: int, say: Texts) -> str:
+    count = f"{tokens // 1024}k" if tokens % 1024 == 0 else say.number(tokens)
+    return say("card.tokens", count=count)
 
 
-def _precision(of: ModelCard, one: PrecisionCard) -> Json:
+def _precision(of: ModelCard, one: PrecisionCard, say: Texts) -> Json:
     forecast = one.forecast
     return {
         "id": one.precision,
-        "label": one.label,
+        "label": say.precision(one.precision),
         "kind_of": one.kind_of,
         "reason": one.reason,
-        "line": one.reason or _line(forecast),
+        "line": one.reason or _line(forecast, say),
         "caveats": list(one.caveats),
-        "memory": None if forecast is None else memory(forecast, of),
-        "speed": [] if forecast is None else speed(forecast),
-        "measured": against_forecast(one.measured),
-        "action": action(of, one),
-        **verdict(None if one.reason or forecast is None else forecast.verdict),
+        "memory": None if forecast is None else memory(forecast, of, say),
+        "speed": [] if forecast is None else speed(forecast, say),
+        "measured": against_forecast(one.measured, say),
+        "action": action(of, one, say),
+        **verdict(None if one.reason or forecast is None else forecast.verdict, say=say),
     }
 
 
-def _line(forecast: PrecisionForecast | None) -> str:
+def _line(forecast: PrecisionForecast | None, say: Texts) -> str:
     """What a precision takes and does, before it is chosen."""
     if forecast is None:
-        return "Its size is not known yet."
-    speed = f"about {pace(forecast.tokens_per_s)} tokens/s" if forecast.tokens_per_s else ""
-    return " · ".join(filter(None, (size(forecast.total_bytes), speed)))
+        return say("card.size_unknown")
+    per_s = forecast.tokens_per_s
+    speed = say("card.about_rate", rate=pace(per_s, say)) if per_s else ""
+    return " · ".join(filter(None, (size(forecast.total_bytes, say), speed)))
 
 
-def speed(forecast: PrecisionForecast) -> list[str]:
+def speed(forecast: PrecisionForecast, say: Texts = ENGLISH) -> list[str]:
     """How fast it will write, and read; none while this machine's speed is not known."""
     said = []
     if forecast.tokens_per_s:
-        said.append(f"Writes about {pace(forecast.tokens_per_s)} tokens/s")
+        said.append(say("card.writes", rate=pace(forecast.tokens_per_s, say)))
     if forecast.prompt_tokens_per_s:
-        wait = duration(PROMPT_TOKENS / forecast.prompt_tokens_per_s)
-        about = "" if wait.startswith("under") else "about "
-        said.append(f"Reads a prompt of {PROMPT_TOKENS:,} tokens in {about}{wait}")
+        wait = PROMPT_TOKENS / forecast.prompt_tokens_per_s
+        key = "card.reads_under" if wait < 1 else "card.reads"
+        said.append(say(key, PROMPT_TOKENS, time=duration(wait, say)))
     return said
 
 
-def memory(forecast: PrecisionForecast, of: ModelCard) -> Json:
+def memory(forecast: PrecisionForecast, of: ModelCard, say: Texts = ENGLISH) -> Json:
     """The memory bar: its parts as shares of its length, and all of it in words.
 
     The bar is as long as what is free, or as what is needed where that is more; then `free_share`
@@ -223,46 +231,51 @@ def memory(forecast: PrecisionForecast, of: ModelCard) -> Json:
     plain = min(forecast.unquantized_bytes, forecast.weight_bytes)
     quantized = forecast.weight_bytes - plain
     if not quantized:
-        weights = [("weights", "Weights", plain)]
+        weights = [("weights", say("card.weights"), plain)]
     else:
-        weights = [("weights", "Quantized weights", quantized), ("plain", "Left alone", plain)]
+        weights = [
+            ("weights", say("card.quantized_weights"), quantized),
+            ("plain", say("card.plain_weights"), plain),
+        ]
     rest = forecast.total_bytes - forecast.weight_bytes - forecast.kv_cache_bytes
     parts = [
         *weights,
-        ("cache", f"Cache for {of.context_tokens:,} tokens", forecast.kv_cache_bytes),
-        ("rest", "All the rest", max(rest, 0)),
+        ("cache", say("card.cache", of.context_tokens), forecast.kv_cache_bytes),
+        ("rest", say("card.rest"), max(rest, 0)),
     ]
     return {
         "parts": [
-            {"kind": kind, "name": name, "size": size(count), "share": count / whole}
+            {"kind": kind, "name": name, "size": size(count, say), "share": count / whole}
             for kind, name, count in parts
             if count
         ],
         "free_share": min(of.free_bytes / whole, 1.0),
-        "sentence": _need(forecast, of),
+        "sentence": _need(forecast, of, say),
     }
 
 
-def _need(forecast: PrecisionForecast, of: ModelCard) -> str:
-    need = f"Needs {size(forecast.total_bytes)}; {size(of.free_bytes)} are free."
+def _need(forecast: PrecisionForecast, of: ModelCard, say: Texts) -> str:
+    total, free = size(forecast.total_bytes, say), size(of.free_bytes, say)
+    need = say("card.need", size=total, free=free)
     if forecast.missing_bytes:
-        return f"{need} {size(forecast.missing_bytes)} are missing."
+        return f"{need} {say('card.missing', size=size(forecast.missing_bytes, say))}"
     if forecast.load_peak_bytes > forecast.total_bytes:
-        return f"{need} Loading takes up to {size(forecast.load_peak_bytes)}."
+        return f"{need} {say('card.peak', size=size(forecast.load_peak_bytes, say))}"
     return need
 
 
-def action(of: ModelCard, one: PrecisionCard) -> Json:
+def action(of: ModelCard, one: PrecisionCard, say: Texts = ENGLISH) -> Json:
     """What loading it takes: the button's text, and whether choosing it is enough.
 
     It is, where nothing has to be downloaded, it fits, and nothing stands against it.
     """
     fits = one.forecast is None or one.forecast.verdict != "no"
     if _is_here(of):
-        label = "Load" if fits else "Load anyway"
+        label = say("card.load" if fits else "card.load_anyway")
     else:
-        much = f" ({size(of.download_bytes)})" if of.download_bytes else ""
-        label = f"Download and load{'' if fits else ' anyway'}{much}"
+        label = say("card.download" if fits else "card.download_anyway")
+        if of.download_bytes:
+            label = say("card.sized", action=label, size=size(of.download_bytes, say))
     is_enough = _is_here(of) and fits and not of.problem and not one.reason
     return {"label": label, "is_enough": is_enough, "is_anyway": not fits}
 

@@ -14,6 +14,7 @@ from chat_ui.service import ChatService
 from chat_ui.ui import model_card
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.server_call import Answer, Asked, ServerFunction, asked_with, text_of
+from chat_ui.ui.texts import texts_for
 
 # Longer ones are no path, no token and no words to search for.
 MODEL_CHARS: Final = 4096
@@ -34,7 +35,7 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
 
         def look(_owner: str) -> Answer:
             found = service.model_card(service.model.model_id, _context(given))
-            return {"card": model_card.card(found)}
+            return {"card": model_card.card(found, texts_for(request))}
 
         return await asked(request, look)
 
@@ -51,7 +52,10 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
             found = service.model_choices()
             # Some that are not forecast yet will be, in a moment.
             is_pending = any(group.kind == "unknown" and group.choices for group in found)
-            return {"groups": model_card.groups(found), "is_pending": is_pending}
+            return {
+                "groups": model_card.groups(found, texts_for(request)),
+                "is_pending": is_pending,
+            }
 
         return await asked(request, look)
 
@@ -60,7 +64,7 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
 
         def look(_owner: str) -> Answer:
             found = service.search_models(text_of(given, "text", SEARCH_CHARS))
-            return {"options": model_card.options(found)}
+            return {"options": model_card.options(found, texts_for(request))}
 
         return await asked(request, look)
 
@@ -69,7 +73,7 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
 
         def look(_owner: str) -> Answer:
             found = service.model_card(_model(given), _context(given), _token(given))
-            return {"card": model_card.card(found)}
+            return {"card": model_card.card(found, texts_for(request))}
 
         return await asked(request, look)
 

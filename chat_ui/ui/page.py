@@ -12,9 +12,10 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from chat_ui.service import ChatService
-from chat_ui.ui import context_server, islands, list_server, message_server, theme, view
+from chat_ui.ui import context_server, islands, list_server, message_server, texts, theme, view
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
+from chat_ui.ui.i18n import I18N
 from chat_ui.ui.offload import Offload, Threads
 from chat_ui.ui.panels import build_panels, generation
 from chat_ui.ui.panels.controls import Controls
@@ -77,18 +78,21 @@ def build_page(service: ChatService) -> gr.Blocks:
 
 
 def launch_options() -> dict[str, Any]:
-    """What `demo.launch` needs to know of the page's look."""
-    return {"theme": theme.theme(), "head": _head()}
+    """What `demo.launch` needs to know of the page's look and its texts."""
+    return {"theme": theme.theme(), "head": _head(), "i18n": I18N}
 
 
 def _head() -> str:
     # Styles here and not as `css`: Gradio puts a prefix before every selector of that.
     styles = "\n".join(path.read_text("utf-8") for path in sorted((ASSETS / "css").glob("*.css")))
-    scripts = [path.read_text("utf-8") for path in sorted((ASSETS / "js").glob("*.js"))]
+    # The others ask for texts as soon as they are read.
+    paths = sorted((ASSETS / "js").glob("*.js"), key=lambda path: (path.stem != "texts", path))
+    scripts = [path.read_text("utf-8") for path in paths]
     return "\n".join(
         [
             f'<link rel="icon" href="{ICON}">',
             f"<style>{styles}</style>",
+            f'<script type="application/json" id="chat-ui-texts">{texts.for_page()}</script>',
             *(f"<script>{script}</script>" for script in scripts),
         ]
     )
@@ -102,20 +106,20 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
     with gr.Row(elem_id="bar"):
         pulse = pulse_of(service, offload)
         bar = islands.island("bar", islands.BAR, server_functions=[pulse])
-        new_chat = gr.Button("New chat", elem_id="new-chat", size="sm")
+        new_chat = gr.Button(I18N("controls.new_chat"), elem_id="new-chat", size="sm")
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):
             calls = list_server.server_functions(service, offload)
             rail = islands.island("rail", islands.RAIL, server_functions=calls)
         with gr.Column(elem_id="main"):
-            earlier = gr.Button("Show earlier messages", elem_id="earlier", size="sm")
+            earlier = gr.Button(I18N("controls.earlier"), elem_id="earlier", size="sm")
             chat = _chatbot()
             islands.welcome()
             with gr.Row(elem_id="under"):
                 calls = message_server.server_functions(service, offload)
                 status = islands.status(server_functions=calls)
-                go_on = gr.Button("Continue", elem_id="continue", size="sm")
-                regenerate = gr.Button("Regenerate", elem_id="regenerate", size="sm")
+                go_on = gr.Button(I18N("controls.continue"), elem_id="continue", size="sm")
+                regenerate = gr.Button(I18N("controls.regenerate"), elem_id="regenerate", size="sm")
             outcome = islands.island("outcome", islands.ALERT)
             message, send, stop = _composer()
             calls = context_server.server_functions(service, offload)
@@ -131,7 +135,7 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
 def _chatbot() -> gr.Chatbot:
     return gr.Chatbot(
         elem_id="chat",
-        label="Chat",
+        label=I18N("controls.chat"),
         show_label=False,
         container=False,
         height=None,
@@ -148,17 +152,17 @@ def _chatbot() -> gr.Chatbot:
 def _composer() -> tuple[gr.Textbox, gr.Button, gr.Button]:
     with gr.Row(elem_id="composer"):
         message = gr.Textbox(
-            label="Message",
+            label=I18N("controls.message"),
             show_label=False,
             container=False,
-            placeholder="Ask anything",
+            placeholder=I18N("controls.ask"),
             lines=1,
             max_lines=8,
             autofocus=True,
             elem_id="message",
         )
-        send = gr.Button("Send", variant="primary", elem_id="send", min_width=0)
-        stop = gr.Button("Stop", elem_id="stop", min_width=0)
+        send = gr.Button(I18N("controls.send"), variant="primary", elem_id="send", min_width=0)
+        stop = gr.Button(I18N("controls.stop"), elem_id="stop", min_width=0)
     return message, send, stop
 
 

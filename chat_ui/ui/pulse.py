@@ -20,6 +20,7 @@ from chat_ui.ui.list_server import lines
 from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import version
+from chat_ui.ui.texts import Texts, texts_for
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
         """What is new. `seen` is {"conversation": its id, "list": digest of the page's list}."""
         seen = seen if isinstance(seen, dict) else {}
         try:
-            return await offload(_look, service, owner_of(request), seen)
+            return await offload(_look, service, owner_of(request), seen, texts_for(request))
         except ChatUIError as error:
             return {"server": SERVER, "error": str(error)}
         except Exception:
@@ -47,15 +48,15 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
     return pulse
 
 
-def _look(service: ChatService, owner: str, seen: dict[str, Any]) -> dict[str, Any]:
+def _look(service: ChatService, owner: str, seen: dict[str, Any], say: Texts) -> dict[str, Any]:
     summaries = service.conversations(owner)
-    shown = lines(summaries)
+    shown = lines(summaries, say)
     digest = _digest(shown)
     is_known = seen.get("list") == digest
     conversation_id = seen.get("conversation")
     return {
         "server": SERVER,
-        "model": model_line(service.measured_model()),
+        "model": model_line(service.measured_model(), say),
         "notice": service.notice,
         "list": digest,
         "conversations": None if is_known else shown,

@@ -12,6 +12,7 @@ import gradio as gr
 
 from chat_ui.errors import AccessError, ChatUIError, InvalidRequestError, as_shown
 from chat_ui.ui.offload import Offload
+from chat_ui.ui.texts import Texts, texts_for
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,21 @@ def served(offload: Offload, *calls: Callable[[str, Any], Answer]) -> list[Serve
             return await asked(request, lambda owner: call(owner, given))
 
         server_function.__name__ = call.__name__  # by which the page's script calls it
+        return server_function
+
+    return [function(call) for call in calls]
+
+
+def told(offload: Offload, *calls: Callable[[str, Any, Texts], Answer]) -> list[ServerFunction]:
+    """As `served`, for calls that also take the texts of the visitor's language."""
+    asked = asked_with(offload)
+
+    def function(call: Callable[[str, Any, Texts], Answer]) -> ServerFunction:
+        async def server_function(given: Any, request: gr.Request) -> Answer:
+            say = texts_for(request)
+            return await asked(request, lambda owner: call(owner, given, say))
+
+        server_function.__name__ = call.__name__
         return server_function
 
     return [function(call) for call in calls]

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
 from chat_ui.service import ModelStatus, ReplySnapshot
-from chat_ui.ui.quantities import rate
+from chat_ui.ui.quantities import exact_seconds, rate
+from chat_ui.ui.texts import ENGLISH, Texts
 
 FEWEST_DRAFTS: Final = 16
-
-TEMPORARY: Final = "Temporary chat: it is not stored."
 
 # What the status line shows of a conversation; assets/js/page.js reads it.
 Status = dict[str, Any]
@@ -39,12 +38,13 @@ def empty_status() -> Status:
     }
 
 
-def conversation_status(conversation: Conversation, earlier: int) -> Status:
+def conversation_status(conversation: Conversation, earlier: int, say: Texts = ENGLISH) -> Status:
     """Of a conversation in which nothing is being written.
 
     Args:
         conversation: the one shown.
         earlier: how many of its messages are above the window.
+        say: the language's texts.
     """
     path = conversation.path()
     status = empty_status() | {
@@ -53,21 +53,25 @@ def conversation_status(conversation: Conversation, earlier: int) -> Status:
         "temporary": conversation.is_temporary,
         "version": version(conversation),
         "empty": not path,
-        "notes": temporary(conversation),
+        "notes": temporary(conversation, say),
         "earlier": earlier,
         "regenerate": bool(path),
     }
     if path and path[-1].role == "assistant":
         last = path[-1]
-        text = " ".join(filter(None, (ending(last), measured(last.numbers))))
+        text = " ".join(filter(None, (ending(last, say), measured(last.numbers, say))))
         can_go_on = last.state in ("length", "stopped", "interrupted", "failed") and last.content
-        beside = temporary(conversation) + notes(last)
+        beside = temporary(conversation, say) + notes(last, say)
         status |= {"text": text, "notes": beside, "continue": bool(can_go_on)}
     return status
 
 
 def writing_status(
-    conversation: Conversation, earlier: int, now: ReplySnapshot, model: ModelStatus
+    conversation: Conversation,
+    earlier: int,
+    now: ReplySnapshot,
+    model: ModelStatus,
+    say: Texts = ENGLISH,
 ) -> Status:
     """Of a conversation whose newest answer is being written.
 
@@ -76,12 +80,13 @@ def writing_status(
         earlier: how many of its messages are above the window.
         now: the answer.
         model: the server's, which may still be loading.
+        say: the language's texts.
     """
-    return conversation_status(conversation, earlier) | {
+    return conversation_status(conversation, earlier, say) | {
         "busy": True,
-        "text": phase(now, model),
-        "live": live(now.numbers),
-        "notes": temporary(conversation) + dropped(now.numbers),
+        "text": phase(now, model, say),
+        "live": live(now.numbers, say),
+        "notes": temporary(conversation, say) + dropped(now.numbers, say),
         "regenerate": False,
         "continue": False,
     }
@@ -92,103 +97,93 @@ def version(conversation: Conversation | ConversationSummary) -> str:
     return f"{conversation.updated_at.isoformat()} {conversation.head_id or ''}"
 
 
-def phase(now: ReplySnapshot, model: ModelStatus) -> str:
+def phase(now: ReplySnapshot, model: ModelStatus, say: Texts = ENGLISH) -> str:
     """What an answer is doing. It stays the same while text comes: screen readers announce it."""
-    return {
-        "queued": "Waiting for its turn…",
-        "loading": (model.phase == "loading" and model.note) or f"Loading {model.label}…",
-        "reading": "Reading the prompt…",
-        "thinking": "Thinking…",
-        "writing": "Writing…",
-        "done": "",
-    }[now.phase]
+    if now.phase == "done":
+        return ""
+    if now.phase == "loading" and model.phase == "loading" and model.note:
+        return model.note
+    return say(f"status.{now.phase}", model=model.label)
 
 
-def live(numbers: Numbers) -> str:
+def live(numbers: Numbers, say: Texts = ENGLISH) -> str:
     """Tokens so far and their pace, while they come; before, what need not be read."""
     if not numbers.completion_tokens:
-        return reused(numbers)
-    parts = [_counted(numbers.completion_tokens, "token")]
+        return reused(numbers, say)
+    parts = [say("quantity.tokens", numbers.completion_tokens)]
     if numbers.decode_tokens_per_s is not None:
-        parts.append(f"{rate(numbers.decode_tokens_per_s)} tokens/s")
+        parts.append(say("quantity.rate", rate=rate(numbers.decode_tokens_per_s, say)))
     return " · ".join(parts)
 
 
-def measured(numbers: Numbers) -> str:
+def measured(numbers: Numbers, say: Texts = ENGLISH) -> str:
     """Time to first token, decoding speed and length, such as
     "First token after 0.12 s · 184 tokens/s · 57 tokens", then what saved time; empty where nothing
     is known.
     """
     parts = []
     if numbers.first_token_s is not None:
-        parts.append(f"First token after {_seconds(numbers.first_token_s)}")
+        parts.append(say("status.first_token", time=_seconds(numbers.first_token_s, say)))
     if numbers.decode_tokens_per_s is not None:
-        parts.append(f"{rate(numbers.decode_tokens_per_s)} tokens/s")
+        parts.append(say("quantity.rate", rate=rate(numbers.decode_tokens_per_s, say)))
     if numbers.completion_tokens:
-        parts.append(_counted(numbers.completion_tokens, "token"))
-    line = " · ".join(filter(None, (*parts, reused(numbers), assisted(numbers))))
+        parts.append(say("quantity.tokens", numbers.completion_tokens))
+    line = " · ".join(filter(None, (*parts, reused(numbers, say), assisted(numbers, say))))
     return line[:1].upper() + line[1:]  # it may follow a sentence
 
 
-def reused(numbers: Numbers) -> str:
+def reused(numbers: Numbers, say: Texts = ENGLISH) -> str:
     """What of the prompt a cache held already."""
     if not numbers.reused_tokens or numbers.prompt_tokens is None:
         return ""
-    return f"reused {numbers.reused_tokens:,} of {numbers.prompt_tokens:,} prompt tokens"
+    total = say.number(numbers.prompt_tokens)
+    return say("status.reused", numbers.reused_tokens, total=total)
 
 
-def assisted(numbers: Numbers) -> str:
+def assisted(numbers: Numbers, say: Texts = ENGLISH) -> str:
     """What came of assisted generation, where it was used."""
     if not numbers.drafted_tokens:
         return ""
-    share = f"{numbers.accepted_tokens:,} of {numbers.drafted_tokens:,} drafted tokens accepted"
+    total = say.number(numbers.drafted_tokens)
+    share = say("status.accepted", numbers.accepted_tokens or 0, total=total)
     # Of a few drafts, or of wrong ones, the speed says nothing.
     is_telling = numbers.accepted_tokens and numbers.drafted_tokens >= FEWEST_DRAFTS
     if numbers.assisted_speedup is None or not is_telling:
         return share
-    return f"{share}, {numbers.assisted_speedup:.1f} times as fast"
+    return f"{share}, {say('status.faster', times=say.number(numbers.assisted_speedup, 1))}"
 
 
-def ending(message: Message) -> str:
+def ending(message: Message, say: Texts = ENGLISH) -> str:
     """How an answer ended, as a sentence; empty where it just ended."""
     count = message.numbers.completion_tokens
     if message.state == "stopped":
-        return "Stopped."
+        return say("status.stopped")
     if message.state == "length":
-        limit = f"the limit of {_counted(count, 'new token')}" if count else "its limit"
-        return f"The answer reached {limit}."
+        return say("status.limit", count) if count else say("status.limit_unknown")
     if message.state in ("interrupted", "writing"):
         # One that is "writing" in the store and has no Reply lost its server, too.
-        return "The server ended while this was written; press Regenerate."
+        return say("status.interrupted")
     if message.state == "failed":
-        return message.error or "The answer failed; press Regenerate."
+        return message.error or say("status.failed")
     return ""
 
 
-def temporary(conversation: Conversation) -> list[str]:
+def temporary(conversation: Conversation, say: Texts = ENGLISH) -> list[str]:
     """A sentence where the conversation is a temporary one."""
-    return [TEMPORARY] if conversation.is_temporary else []
+    return [say("status.temporary")] if conversation.is_temporary else []
 
 
-def notes(message: Message) -> list[str]:
+def notes(message: Message, say: Texts = ENGLISH) -> list[str]:
     """More sentences about an answer: what the model did not see, and what went wrong beside it."""
     beside = [message.error] if message.error and message.state != "failed" else []
-    return dropped(message.numbers) + beside
+    return dropped(message.numbers, say) + beside
 
 
-def dropped(numbers: Numbers) -> list[str]:
+def dropped(numbers: Numbers, say: Texts = ENGLISH) -> list[str]:
     """A sentence where the oldest turns no longer fit the model's context window."""
     count = numbers.dropped_messages
-    if not count:
-        return []
-    if count == 1:
-        return ["The oldest message no longer fits this model's window; it did not see it."]
-    return [f"The oldest {count} messages no longer fit this model's window; it did not see them."]
+    return [say("status.dropped", count)] if count else []
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+def _seconds(seconds: float, say: Texts) -> str:
+    return exact_seconds(seconds, say, digits=2 if seconds < 10 else 1)

@@ -22,6 +22,7 @@ from typing import Any
 from chat_ui.chat.messages import Conversation, Message, MessageState
 from chat_ui.chat.reasoning import Split, split
 from chat_ui.ui.quantities import duration
+from chat_ui.ui.texts import ENGLISH, Texts
 
 MARK = "\u2060"  # word joiner: zero width, no letter, no space, no punctuation
 _TYPED = "\u2062"  # after a mark: this one was in the text
@@ -75,28 +76,30 @@ _PUNCTUATION = re.compile(r"[\\`*_\[\]]")
 _MARKS = re.compile(f"{MARK}({_TYPED}?)")
 
 _NOTES: dict[MessageState, str] = {
-    "length": "The answer reached the limit of new tokens.",
-    "stopped": "Stopped.",
-    "interrupted": "The server stopped while this was being written.",
-    "failed": "The answer failed.",
+    "length": "note.limit",
+    "stopped": "status.stopped",
+    "interrupted": "note.interrupted",
+    "failed": "note.failed",
 }
 
 
-def messages(conversation: Conversation, *, window: int = 30) -> list[dict[str, Any]]:
+def messages(
+    conversation: Conversation, *, window: int = 30, say: Texts = ENGLISH
+) -> list[dict[str, Any]]:
     """The last `window` messages of the shown path, as values for the Chatbot.
 
     Each gives one entry, and one before it with the model's thoughts, if any, which the Chatbot
     folds. An entry's content is the text, and behind it, as a part of its own, a note on how the
     answer ended: a part of its own because the text may end in an open fence.
     """
-    return [entry for message in conversation.path()[-window:] for entry in _entries(message)]
+    return [entry for message in conversation.path()[-window:] for entry in _entries(message, say)]
 
 
 def rows(message: Message) -> tuple[int, int]:
     """How many rows the Chatbot makes of a message, one for each part, and which of them has its
     text: the thoughts are above it.
     """
-    entries = _entries(message)
+    entries = _entries(message, ENGLISH)
     return sum(len(entry["content"]) for entry in entries), len(entries) - 1
 
 
@@ -118,20 +121,20 @@ _escape_finished = lru_cache(maxsize=512)(escape)
 _split_finished = lru_cache(maxsize=512)(split)
 
 
-def _entries(message: Message) -> list[dict[str, Any]]:
+def _entries(message: Message, say: Texts) -> list[dict[str, Any]]:
     if message.role != "assistant":
         return [_entry(message, [_escape_finished(message.content)])]
     now = _split(message.content, message.state == "writing")
     entries = []
     if now.thought:
-        title = _thought_title(now.is_thinking, message.numbers.thought_s)
+        title = _thought_title(now.is_thinking, message.numbers.thought_s, say)
         status = "pending" if now.is_thinking else "done"
         fold = {"metadata": {"title": title, "status": status}}
         entries.append(_entry(message, [_escaped(now.thought, now.is_thinking)]) | fold)
     parts = []
     if now.answer.strip():
         parts.append(_escaped(now.answer, message.state == "writing"))
-    if note := _note(message, now):
+    if note := _note(message, now, say):
         parts.append(_NOTE + note)
     if parts or not entries:
         entries.append(_entry(message, parts or [""]))
@@ -153,21 +156,24 @@ def _escaped(text: str, is_growing: bool) -> str:
     return escape(text) if is_growing else _escape_finished(text)
 
 
-def _thought_title(is_thinking: bool, seconds: float | None) -> str:
+def _thought_title(is_thinking: bool, seconds: float | None, say: Texts) -> str:
     if is_thinking:
-        return "Thinking…"
-    return "Thoughts" if seconds is None else f"Thought for {duration(seconds)}"
+        return say("status.thinking")
+    if seconds is None:
+        return say("note.thoughts")
+    return say("note.thought_for", time=duration(seconds, say))
 
 
-def _note(message: Message, now: Split) -> str | None:
+def _note(message: Message, now: Split, say: Texts) -> str | None:
     """The line below an answer, in Markdown."""
     if message.state == "writing":
         return None if now.thought or now.answer.strip() else "…"
-    sentence = _NOTES.get(message.state)
+    key = _NOTES.get(message.state)
+    sentence = None if key is None else say(key)
     if message.state == "failed" and message.error:
         sentence = " ".join(message.error.split())
     elif sentence is None and not now.answer.strip():
-        sentence = "The answer is empty."
+        sentence = say("note.empty")
     if sentence is None:
         return None
     plain = _PUNCTUATION.sub(r"\\\g<0>", sentence)

@@ -278,9 +278,12 @@ def service(tmp_path: Path) -> FakeService:
     return FakeService(Settings(data_dir=tmp_path))
 
 
-def request_of(owner: str | None = OWNER, page: str = "page") -> gr.Request:
+def request_of(
+    owner: str | None = OWNER, page: str = "page", *, language: str = "en"
+) -> gr.Request:
     """A request as Gradio hands it to a handler."""
-    plain = SimpleNamespace(state=SimpleNamespace(owner=owner))
+    headers = {"accept-language": language}
+    plain = SimpleNamespace(state=SimpleNamespace(owner=owner), headers=headers)
     return SimpleNamespace(request=plain, session_hash=page)  # type: ignore[return-value]
 
 

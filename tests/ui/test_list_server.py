@@ -91,7 +91,7 @@ def test_an_export_is_a_file_of_one_conversation_or_all(service, given, asked, n
 def test_an_import_says_what_came_of_it_and_shows_the_first(service):
     answer = ask(service, "import_conversations", {"text": "[]"})
     assert answer == {
-        "sentence": "Imported 2 conversations; 1 could not be read and was left out.",
+        "sentence": "Imported 2 conversations. 1 could not be read and was left out.",
         "conversation": "c9",
     }
 
@@ -101,7 +101,7 @@ def test_an_import_says_what_came_of_it_and_shows_the_first(service):
     [
         (1, 0, "Imported 1 conversation."),
         (1_200, 0, "Imported 1,200 conversations."),
-        (3, 2, "Imported 3 conversations; 2 could not be read and were left out."),
+        (3, 2, "Imported 3 conversations. 2 could not be read and were left out."),
     ],
 )
 def test_what_an_import_came_to_is_a_sentence(count, left_out, sentence):

@@ -1,17 +1,20 @@
 """What has to be true of the page however it is drawn: built once, and never launched."""
 
 import inspect
+import json
 import re
 from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.i18n import I18nData
 
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
-from chat_ui.service import temporary
+from chat_ui.service import PRECISION_LABELS, temporary
 from chat_ui.settings import Settings
 from chat_ui.ui import islands, page
 from chat_ui.ui.panels import PANELS, appearance, model, system_prompt
+from chat_ui.ui.texts import ENGLISH
 from tests.ui.conftest import FakeService, on_this_thread
 
 
@@ -27,8 +30,15 @@ def of_type(demo: gr.Blocks, kind: type) -> list[Any]:
     return [block for block in demo.blocks.values() if isinstance(block, kind)]
 
 
+def english(text: Any) -> Any:
+    """What a component says in English, whose text may be a key."""
+    if isinstance(text, str) and text.startswith("__i18n__"):  # as a button keeps its own
+        return ENGLISH(json.loads(text.removeprefix("__i18n__"))["key"])
+    return ENGLISH(text.key) if isinstance(text, I18nData) else text
+
+
 def labelled(demo: gr.Blocks, label: str):
-    (found,) = [b for b in demo.blocks.values() if getattr(b, "label", None) == label]
+    (found,) = [b for b in demo.blocks.values() if english(getattr(b, "label", None)) == label]
     return found
 
 
@@ -101,7 +111,9 @@ def test_every_control_is_there_once(demo, label):
 
 @pytest.mark.parametrize("text", ["Send", "Stop", "New chat", "Regenerate", "Continue"])
 def test_every_button_is_there_once(demo, text):
-    assert len([button for button in of_type(demo, gr.Button) if button.value == text]) == 1
+    assert (
+        len([button for button in of_type(demo, gr.Button) if english(button.value) == text]) == 1
+    )
 
 
 def test_the_chatbot_shows_formulas_and_unknown_tags_and_does_not_scroll(demo):
@@ -146,7 +158,7 @@ def test_each_panel_has_its_own_controls(tmp_path):
 def test_launch_takes_what_the_page_gives():
     options = page.launch_options()
     assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
-    assert {"theme", "head"} <= set(options)
+    assert {"theme", "head", "i18n"} <= set(options)
 
 
 def test_the_page_fetches_nothing_from_elsewhere():
@@ -161,7 +173,7 @@ def test_send_is_given_what_its_script_fills_in(demo):
     sends = [fn for fn in demo.fns.values() if fn.name == "send"]
     assert len(sends) == 2
     for fn in sends:
-        labels = [block.label for block in fn.inputs[:4]]
+        labels = [english(block.label) for block in fn.inputs[:4]]
         assert labels == ["Message", "Edited message", "Temporary", "Conversation"]
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
     assert "sending([text, , , ...values])" in script
@@ -170,8 +182,9 @@ def test_send_is_given_what_its_script_fills_in(demo):
 
 def test_the_first_screen_offers_a_temporary_chat():
     assert 'type="checkbox" id="temporary"' in islands.WELCOME
-    assert "Temporary chat</label>" in islands.WELCOME
-    assert "gone an hour after its last message." in islands.WELCOME
+    assert '<span data-text="welcome.temporary"></span></label>' in islands.WELCOME
+    assert 'data-text="welcome.temporary_note"' in islands.WELCOME
+    assert "gone an hour after its last message." in ENGLISH("welcome.temporary_note")
     assert temporary.LIFE_S == 3600
 
 
@@ -204,8 +217,9 @@ def test_the_script_mounts_every_island():
 
 
 def test_precisions_are_those_that_can_be_loaded(demo):
-    main = [[name, q.label] for name, q in QUANTIZATIONS.items() if not q.is_kind_of]
+    main = [name for name, q in QUANTIZATIONS.items() if not q.is_kind_of]
     assert list(QUANTIZATIONS) == list(PRECISIONS)
+    assert {name: ENGLISH.precision(name) for name in QUANTIZATIONS} == PRECISION_LABELS
     assert model_island(demo).value["precisions"] == main
 
 

@@ -7,6 +7,7 @@ from typing import Final
 import gradio as gr
 
 from chat_ui.service import ChatService
+from chat_ui.ui import islands
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels import appearance, generation, model, system_prompt
 from chat_ui.ui.panels.controls import Controls
@@ -14,17 +15,17 @@ from chat_ui.ui.panels.controls import Controls
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: its heading, and what makes its controls inside the present Gradio context."""
+    """One panel: its heading's key, and what makes its controls in the present Gradio context."""
 
     title: str
     build: Callable[[ChatService, Offload], Controls]
 
 
 PANELS: Final = (
-    Panel("System prompt", system_prompt.build),
-    Panel("Model", model.build),
-    Panel("Generation", generation.build),
-    Panel("Appearance", appearance.build),
+    Panel("controls.system_prompt", system_prompt.build),
+    Panel("panels.model", model.build),
+    Panel("panels.generation", generation.build),
+    Panel("panels.appearance", appearance.build),
 )
 
 
@@ -33,6 +34,6 @@ def build_panels(service: ChatService, offload: Offload) -> Controls:
     controls: Controls = {}
     for panel in PANELS:
         with gr.Column(elem_classes=["side-panel"]):
-            gr.HTML(f"<h2>{panel.title}</h2>", js_on_load=None)
+            islands.words(f'<h2 data-text="{panel.title}"></h2>')
             controls |= panel.build(service, offload)
     return controls

@@ -9,16 +9,23 @@ from chat_ui.ui import islands
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
-LOOK: Final = """<fieldset><legend class="visually-hidden">Theme</legend><div class="choices">
-<label><input type="radio" name="look" value="system"><span>System</span></label>
-<label><input type="radio" name="look" value="light"><span>Light</span></label>
-<label><input type="radio" name="look" value="dark"><span>Dark</span></label>
+LOOK: Final = """<fieldset><legend class="visually-hidden"
+  data-text="look.theme"></legend><div class="choices">
+<label><input type="radio" name="look" value="system"><span
+  data-text="look.system"></span></label>
+<label><input type="radio" name="look" value="light"><span
+  data-text="look.light"></span></label>
+<label><input type="radio" name="look" value="dark"><span
+  data-text="look.dark"></span></label>
 </div></fieldset>"""
 
-DETAIL: Final = """<fieldset><legend>Detail</legend><div class="choices">
-<label><input type="radio" name="detail" value="simple"><span>Simple</span></label>
-<label><input type="radio" name="detail" value="more"><span>More</span></label>
-<label><input type="radio" name="detail" value="everything"><span>Everything</span></label>
+DETAIL: Final = """<fieldset><legend data-text="detail.level"></legend><div class="choices">
+<label><input type="radio" name="detail" value="simple"><span
+  data-text="detail.simple"></span></label>
+<label><input type="radio" name="detail" value="more"><span
+  data-text="detail.more"></span></label>
+<label><input type="radio" name="detail" value="everything"><span
+  data-text="detail.everything"></span></label>
 </div></fieldset>"""
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig
 from chat_ui.service import ChatService
+from chat_ui.ui.i18n import I18N
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
@@ -57,19 +58,27 @@ def _same(value: Any) -> Any:
 
 
 def _slider(
-    label: str, low: float, high: float, step: float, value: float, info: str | None = None
+    name: str, low: float, high: float, step: float, value: float, *, has_info: bool = False
 ) -> Callable[[], Component]:
     return lambda: gr.Slider(
-        low, high, value, step=step, label=label, info=info, buttons=[], elem_id=_id(label)
+        low,
+        high,
+        value,
+        step=step,
+        label=I18N(f"settings.{name}"),
+        info=I18N(f"settings.{name}_info") if has_info else None,
+        buttons=[],
+        elem_id="set-" + name.replace("_", "-"),
     )
 
 
-def _id(label: str) -> str:
-    return "set-" + label.lower().replace(" ", "-")
-
-
 def _seed_box() -> Component:
-    return gr.Textbox(label="Seed", placeholder="random", max_lines=1, elem_id="set-seed")
+    return gr.Textbox(
+        label=I18N("settings.seed"),
+        placeholder=I18N("settings.seed_random"),
+        max_lines=1,
+        elem_id="set-seed",
+    )
 
 
 def _seed_number(value: Any) -> Any:
@@ -85,30 +94,30 @@ DEFAULT: Final = GenerationConfig()
 SETTINGS: Final = (
     Setting(
         "temperature",
-        _slider("Temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, "0 takes the likeliest word."),
+        _slider("temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, has_info=True),
         _same,
         is_basic=True,
     ),
-    Setting("top_p", _slider("Top-p", 0.05, 1.0, 0.01, DEFAULT.top_p), _same, is_basic=True),
+    Setting("top_p", _slider("top_p", 0.05, 1.0, 0.01, DEFAULT.top_p), _same, is_basic=True),
     Setting(
         "max_new_tokens",
-        _slider("Max new tokens", 16, MAX_NEW_TOKENS, 16, DEFAULT.max_new_tokens),
+        _slider("max_new_tokens", 16, MAX_NEW_TOKENS, 16, DEFAULT.max_new_tokens),
         _whole,
         is_basic=True,
     ),
-    Setting("top_k", _slider("Top-k", 0, 200, 1, DEFAULT.top_k, "0 keeps all."), _whole),
-    Setting("min_p", _slider("Min-p", 0.0, 1.0, 0.01, DEFAULT.min_p), _same),
+    Setting("top_k", _slider("top_k", 0, 200, 1, DEFAULT.top_k, has_info=True), _whole),
+    Setting("min_p", _slider("min_p", 0.0, 1.0, 0.01, DEFAULT.min_p), _same),
     Setting(
         "repetition_penalty",
-        _slider("Repetition penalty", 0.5, 2.0, 0.05, DEFAULT.repetition_penalty, "1 is none."),
+        _slider("repetition_penalty", 0.5, 2.0, 0.05, DEFAULT.repetition_penalty, has_info=True),
         _same,
     ),
     Setting("seed", _seed_box, _seed_number, has_note=True),
     Setting(
         "stop",
         lambda: gr.Textbox(
-            label="Stop strings",
-            info="One per line: the answer ends before the first of them.",
+            label=I18N("settings.stop"),
+            info=I18N("settings.stop_info"),
             lines=2,
             max_lines=8,
             elem_id="set-stop-strings",
@@ -119,8 +128,8 @@ SETTINGS: Final = (
         "assisted",
         lambda: gr.Checkbox(
             DEFAULT.assisted,
-            label="Assisted generation",
-            info="Drafts tokens that the model checks together, while it answers nobody else.",
+            label=I18N("settings.assisted"),
+            info=I18N("settings.assisted_info"),
             elem_id="set-assisted-generation",
         ),
         _same,
@@ -135,8 +144,10 @@ def build(service: ChatService, offload: Offload) -> Controls:
         setting.name: setting.control() for setting in SETTINGS if setting.is_basic
     }
     # Shown where the loaded model's template has such a switch (`model_line.py`).
-    controls["thinking"] = gr.Checkbox(True, label="Think before answering", elem_id="set-thinking")
-    with gr.Accordion("More", open=False, elem_id="more-settings"):
+    controls["thinking"] = gr.Checkbox(
+        True, label=I18N("settings.thinking"), elem_id="set-thinking"
+    )
+    with gr.Accordion(I18N("settings.more"), open=False, elem_id="more-settings"):
         for setting in SETTINGS:
             if not setting.is_basic:
                 controls[setting.name] = setting.control()
@@ -146,8 +157,8 @@ def build(service: ChatService, offload: Offload) -> Controls:
                     gr.HTML(note, js_on_load=None)
         # Of no use twice, so the browser does not keep it as it keeps the settings.
         controls["begins_with"] = gr.Textbox(
-            label="Start the answer with",
-            info="The model goes on from these words.",
+            label=I18N("settings.begins_with"),
+            info=I18N("settings.begins_with_info"),
             lines=1,
             max_lines=4,
             elem_id="set-begins-with",

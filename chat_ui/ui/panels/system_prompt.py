@@ -10,39 +10,28 @@ import gradio as gr
 
 from chat_ui.service import ChatService
 from chat_ui.ui import islands
+from chat_ui.ui.i18n import I18N
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
-# (name, text): what to begin with.
-LIBRARY: Final = (
-    (
-        "Helpful assistant",
-        "You are a helpful assistant. Answer correctly and clearly, and say so when you don't "
-        "know.",
-    ),
-    (
-        "1986 robot",
-        "You are a sassy, wise-cracking robot from a 1986 Hollywood film. You answer with bravado "
-        "and dated slang, and you still get the facts right.",
-    ),
-    ("Terse", "Answer in one sentence, with no more words than it takes."),
-)
+# What to begin with: the keys of names, beside each of which is its prompt (`_text`).
+LIBRARY: Final = ("prompts.helpful", "prompts.robot", "prompts.terse")
 
-ISLAND: Final = """<div class="prompts"><select aria-label="Saved prompts"></select>
-<button type="button" class="save">Save</button>
-<button type="button" class="remove" hidden>Remove</button></div>
+ISLAND: Final = """<div class="prompts"><select data-text-label="prompts.saved"></select>
+<button type="button" class="save" data-text="prompts.save"></button>
+<button type="button" class="remove" data-text="prompts.remove" hidden></button></div>
 <p class="setting-note" id="note-system-prompt"></p>"""
 
 
 def build(service: ChatService, offload: Offload) -> Controls:
     """The panel's controls by name."""
     box = gr.Textbox(
-        label="System prompt",
+        label=I18N("controls.system_prompt"),
         show_label=False,
         lines=3,
         max_lines=10,
-        placeholder="How should it answer? For example: Answer in two short sentences.",
+        placeholder=I18N("controls.system_prompt_example"),
         elem_id="system-prompt",
     )
-    islands.island("prompts", ISLAND, [list(one) for one in LIBRARY])
+    islands.island("prompts", ISLAND, list(LIBRARY))
     return {"system_prompt": box}
