@@ -20,6 +20,7 @@
     else if (more && !more.dataset.opened && performance.now() - clickedAt > 600) {
       clickedAt = performance.now();
       more.click();
+      setTimeout(open, 700);
     }
     if (level !== "everything") return;
     for (const details of document.querySelectorAll("#panels details:not([data-opened])")) {
