@@ -31,7 +31,8 @@
   }
 
   // Code that is wider than the chat is scrolled with the keyboard, too.
-  const seen = new WeakMap(); // the length at which each was looked at: measuring them costs an update
+  let seen = new WeakMap(); // the length at which each was looked at: measuring them costs an update
+  window.addEventListener("resize", () => { seen = new WeakMap(); });
   function focusScrollers() {
     for (const code of document.querySelectorAll("#chat pre:not([tabindex])")) {
       const { length } = code.textContent;
