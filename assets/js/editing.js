@@ -20,12 +20,12 @@
     box?.setSelectionRange(text.length, text.length);
   }
 
-  // With what stood in the box before, unless that is wanted no more.
-  function end() {
+  // With what stood in the box before; and what was typed since, where the edit has been sent from it.
+  function end(isSent = false) {
     if (!now) return;
     const { draft } = now;
     now = null;
-    ui.setBox(draft);
+    ui.setBox([draft, isSent ? ui.draftInBox() : ""].filter(Boolean).join("\n\n"));
     show();
   }
 
@@ -47,7 +47,11 @@
     line.replaceChildren(ui.element("span", SAYS[now.role]), cancel);
   }
 
+  let isSaving = false;
   async function save(text) {
+    if (isSaving) return; // Enter was pressed twice, or held
+    isSaving = true;
+    const mine = now;
     let answer;
     try {
       const given = { conversation: ui.page.conversation, message: now.id, text };
@@ -55,11 +59,12 @@
     } catch {
       answer = { error: ui.text("page.away_unsaved") };
     }
+    isSaving = false;
     if (answer?.error) {
       ui.showAlert(answer.error);
       return;
     }
-    end();
+    if (now === mine) end(); // another one may be edited by now
     ui.showAlert("");
     ui.refresh();
   }

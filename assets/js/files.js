@@ -36,7 +36,12 @@
     const button = byId("import");
     button.disabled = true;
     ui.setText(button, ui.text("files.importing"));
-    const answer = await ui.rail.call("import_conversations", { text: await file.text() });
+    let answer = null;
+    try {
+      answer = await ui.rail.call("import_conversations", { text: await file.text() });
+    } catch {
+      ui.showAlert(ui.text("files.unreadable"));
+    }
     button.disabled = false;
     ui.setText(button, ui.text("files.import"));
     if (!answer) return;

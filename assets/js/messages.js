@@ -216,8 +216,11 @@
   let digest = "";
   let isAsking = false;
   let newest = null;
+  let misses = 0; // answers that were of another moment than the newest status
+  const MOST_MISSES = 5; // another tab may show another version than this page's stream
 
   async function show(now) {
+    if (newest?.bars !== now.bars) misses = 0;
     newest = now;
     if (now.bars === digest) {
       if (now.last && shown.length) shown[shown.length - 1] = { ...shown[shown.length - 1], ...now.last };
@@ -229,7 +232,7 @@
       shown = [];
       return;
     }
-    if (isAsking) return; // the answer is looked at anew when it comes
+    if (isAsking || misses >= MOST_MISSES) return;
     isAsking = true;
     let answer = null;
     try {
@@ -237,13 +240,14 @@
       answer = await ui.islands.status.server.message_bars(given);
     } catch { /* the pulse says that the server is away */ }
     isAsking = false;
-    if (answer?.bars && newest.conversation === now.conversation) {
+    if (!answer?.bars) return; // the next status asks again
+    if (answer.digest === newest.bars) {
       digest = answer.digest;
       shown = answer.bars;
+      show(newest);
+    } else if (++misses < MOST_MISSES) {
+      setTimeout(() => show(newest), 200);
     }
-    // It may have changed meanwhile; but one that fails is not asked for again and again.
-    if (answer?.bars && newest.bars !== digest) setTimeout(() => show(newest), 100);
-    else if (answer?.bars) show(newest);
   }
 
   ui.messages = { draw, show };

@@ -19,6 +19,7 @@
     conversation: null, // null until the first status has come
     expected: null, // the one that was opened last; what shows another one comes late
     isTemporary: false, // it is kept in the server's memory only
+    isDraftTemporary: false, // what stands in the box was typed there
     version: "",
     isBusy: false, // an answer is being written, says the newest status
     isSending: false, // Send was pressed, and no status has come since
@@ -47,7 +48,9 @@
 
   // What is sent from the first screen begins a temporary chat while this is checked; elsewhere it means nothing.
   const beginsTemporary = () => byId("temporary")?.checked === true;
-  const isTemporary = () => page.isTemporary || (root.hasAttribute("data-empty") && beginsTemporary());
+  const isTemporary = () => page.isTemporary || page.isDraftTemporary
+    || (root.hasAttribute("data-empty") && beginsTemporary())
+    || (page.conversation === null && idFromUrl().startsWith("t")); // as the ids of temporary chats do
 
   // The draft outlives a reload of this tab: ours after a restart of the server, and Gradio's own. A browser
   // keeps it on the disk, where nothing of a temporary chat may be.
@@ -140,7 +143,8 @@
       // A popover that is open, and a dialog, close first; the browser sees to it.
       if (document.querySelector(":popover-open, dialog[open]")) return;
       if (target.getAttribute?.("aria-expanded") === "true") return; // an open list closes first
-      if (target.matches?.("#rail-island input") && target.value) return; // given up or emptied first
+      if (target.matches?.("#rail-island .renaming input")) return; // given up first
+      if (target.matches?.("#rail-island input") && target.value) return; // emptied first
       if (inBox && ui.editing.isOn()) {
         ui.editing.end();
         return;
@@ -150,7 +154,10 @@
   }, true);
 
   document.addEventListener("input", (event) => {
-    if (event.target === box()) keepDraft();
+    if (event.target === box()) {
+      if (!box().value) page.isDraftTemporary = false;
+      keepDraft();
+    }
     if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-thinking input")) {
       ui.context.update();
     }
@@ -171,6 +178,8 @@
     if (isLate(now)) return;
     const isFirst = page.conversation === null;
     const isOther = page.conversation !== now.conversation;
+    if (isOther && page.conversation) ui.editing.end();
+    if (isOther && page.isTemporary) page.isDraftTemporary = Boolean(box()?.value);
     const hasEnded = page.isBusy && !now.busy;
     setText(byId("status"), now.text);
     setText(byId("live"), now.live);
@@ -214,7 +223,6 @@
   function showConversation(now, isFirst) {
     const before = page.conversation;
     page.conversation = now.conversation;
-    if (before) ui.editing.end();
     const url = new URL(location.href);
     if (now.conversation) url.searchParams.set("c", now.conversation);
     else url.searchParams.delete("c");
@@ -274,7 +282,7 @@
     if ("conversation" in now) page.expected = now.conversation;
     if (now.kind === "sent") {
       page.unsent = "";
-      ui.editing.end();
+      ui.editing.end(true);
       keepDraft();
     }
     if (now.kind === "unsent") giveBackUnsent();

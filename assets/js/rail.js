@@ -194,8 +194,8 @@
   }
 
   async function remove(one) {
-    const wasOpen = ui.page.conversation === one.id;
     if (!(await change("delete_conversation", { id: one.id }))) return;
+    const wasOpen = ui.page.conversation === one.id;
     all = all.filter((other) => other.id !== one.id);
     draw();
     if (wasOpen) ui.choose("");

@@ -14,8 +14,10 @@ def details(message: Message, say: Texts = ENGLISH) -> Details:
         return [(say("details.written"), _time(message))]
     numbers, recipe = message.numbers, message.recipe
     pace = numbers.decode_tokens_per_s
+    # One that failed before a model was there, or waits for one, is neither.
+    is_unknown = recipe is None and message.state == "complete"
     found: list[tuple[str, str | None]] = [
-        ("details.model", numbers.model or say("details.no_model")),
+        ("details.model", numbers.model or (say("details.no_model") if is_unknown else None)),
         ("details.precision", numbers.precision and say.precision(numbers.precision)),
         ("details.written", _time(message)),
         ("details.prompt", _tokens(numbers.prompt_tokens, say)),

@@ -158,10 +158,8 @@ class Follower:
                 last = _grown(answer, now) if is_newest_answer else answer
                 # A thought has a row of its own, so the answer has two where it follows one.
                 status = writing_status(newest, earlier, now, self._service.model, say)
-                yield (
-                    before + _messages(_of(newest, [last]), 1, say),
-                    status | below | {"last": rows(last)},
-                )
+                shown = view.entries(last, say)
+                yield before + shown, status | below | {"last": rows(shown)}
             await mine.wait(tick_s(now.text))
 
     def _look(self, owner: str, conversation_id: str) -> tuple[Reply | None, Conversation]:

@@ -174,7 +174,9 @@ class Handlers:
         thinking: object,
         values: tuple[object, ...],
     ) -> ReplyOptions:
-        can_switch = self._service.model.has_thinking_switch
+        model = self._service.model
+        # Where none is loaded yet, the one that will be passes over a switch that it has not.
+        can_switch = model.has_thinking_switch or model.phase != "ready"
         return ReplyOptions(
             _text(system_prompt),
             generation.config(values),

@@ -1,10 +1,12 @@
 """What the list of conversations asks the server for: plain calls of its script (`server_call`)."""
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, Final
 
 from chat_ui.chat.messages import ConversationSummary
+from chat_ui.errors import BusyError, InvalidRequestError
 from chat_ui.service import ChatService
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
@@ -13,12 +15,15 @@ from chat_ui.ui.texts import ENGLISH, Texts
 # What the service refuses in words of its own may come this far.
 TEXT_CHARS: Final = 10_000
 ID_CHARS: Final = 64
-# Of a file that is imported; assets/js/files.js says so before it sends a larger one.
+# Of a file that is imported; assets/js/files.js says so before it sends a larger one. Of strangers
+# less is taken: reading it takes several times that in memory.
 FILE_CHARS: Final = 100_000_000
+STRANGERS_FILE_CHARS: Final = 2_000_000
 
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
     """The functions; those that change something give {} when it is done."""
+    importing = threading.Lock()  # one at a time, of all visitors
 
     def search_conversations(owner: str, given: Any, say: Texts) -> Answer:
         found = service.search_conversations(owner, text_of(given, "text", TEXT_CHARS))
@@ -47,7 +52,18 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
 
     def import_conversations(owner: str, given: Any, say: Texts) -> Answer:
         """Of {"text": a file's}."""
-        found = service.add_conversations(owner, text_of(given, "text", FILE_CHARS))
+        limit = STRANGERS_FILE_CHARS if service.settings.model_is_fixed else FILE_CHARS
+        text = text_of(given, "text", FILE_CHARS)
+        if len(text) > limit:
+            raise InvalidRequestError(
+                f"This file is larger than {limit:,} characters.", "Import it in parts."
+            )
+        if not importing.acquire(blocking=False):
+            raise BusyError("Another file is being imported.", "Try again in a moment.")
+        try:
+            found = service.add_conversations(owner, text)
+        finally:
+            importing.release()
         sentence = imported(len(found.ids), found.left_out, say)
         return {"sentence": sentence, "conversation": found.ids[0]}
 

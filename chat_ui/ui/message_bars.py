@@ -31,15 +31,16 @@ def digest(bars: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def rows(message: Message) -> dict[str, int]:
-    """How many rows of the chat the message has, and which of them its bar stands below."""
-    parts, at = view.rows(message)
+def rows(entries: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many rows of the chat a message's entries have, and which its bar stands below."""
+    parts, at = view.rows(entries)
     return {"parts": parts, "at": at}
 
 
 def _bar(message: Message, ids: list[str], say: Texts) -> dict[str, Any]:
-    bar: dict[str, Any] = {"id": message.id, "role": message.role} | rows(message)
-    if message.role == "assistant" and message.numbers.model:
+    bar: dict[str, Any] = {"id": message.id, "role": message.role} | rows(view.entries(message))
+    # While it is written, each token would make them others.
+    if message.role == "assistant" and message.numbers.model and message.state != "writing":
         bar |= {"facts": facts(message, say), "settings": settings_line(message, say)}
     if len(ids) == 1:
         return bar

@@ -14,7 +14,7 @@ parses Markdown, so with plain delimiters `$$` or `\\(` in code would be torn ou
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -92,14 +92,13 @@ def messages(
     folds. An entry's content is the text, and behind it, as a part of its own, a note on how the
     answer ended: a part of its own because the text may end in an open fence.
     """
-    return [entry for message in conversation.path()[-window:] for entry in _entries(message, say)]
+    return [entry for message in conversation.path()[-window:] for entry in entries(message, say)]
 
 
-def rows(message: Message) -> tuple[int, int]:
-    """How many rows the Chatbot makes of a message, one for each part, and which of them has its
-    text: the thoughts are above it.
+def rows(entries: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many rows the Chatbot makes of a message's entries, one for each part, and which of them
+    has its text: the thoughts are above it.
     """
-    entries = _entries(message, ENGLISH)
     return sum(len(entry["content"]) for entry in entries), len(entries) - 1
 
 
@@ -121,24 +120,25 @@ _escape_finished = lru_cache(maxsize=512)(escape)
 _split_finished = lru_cache(maxsize=512)(split)
 
 
-def _entries(message: Message, say: Texts) -> list[dict[str, Any]]:
+def entries(message: Message, say: Texts = ENGLISH) -> list[dict[str, Any]]:
+    """A message as values for the Chatbot: its thoughts, if any, and its text with a note."""
     if message.role != "assistant":
         return [_entry(message, [_escape_finished(message.content)])]
     now = _split(message.content, message.state == "writing")
-    entries = []
+    made = []
     if now.thought:
         title = _thought_title(now.is_thinking, message.numbers.thought_s, say)
         status = "pending" if now.is_thinking else "done"
         fold = {"metadata": {"title": title, "status": status}}
-        entries.append(_entry(message, [_escaped(now.thought, now.is_thinking)]) | fold)
+        made.append(_entry(message, [_escaped(now.thought, now.is_thinking)]) | fold)
     parts = []
     if now.answer.strip():
         parts.append(_escaped(now.answer, message.state == "writing"))
     if note := _note(message, now, say):
         parts.append(_NOTE + note)
-    if parts or not entries:
-        entries.append(_entry(message, parts or [""]))
-    return entries
+    if parts or not made:
+        made.append(_entry(message, parts or [""]))
+    return made
 
 
 def _entry(message: Message, parts: list[str]) -> dict[str, Any]:

@@ -101,6 +101,40 @@ def test_editing_gives_the_draft_back(chat):
     expect(message_box(chat)).to_have_value("Half a thought")
 
 
+def test_enter_pressed_twice_stores_an_edited_answer_once(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    press(chat, "Answer", "Edit message")
+    message_box(chat).fill("Mine")
+    chat.evaluate("""() => {
+      const box = document.querySelector('#message textarea');
+      for (const _ of [1, 2, 3]) {
+        box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+      }
+    }""")
+    expect(answers(chat)).to_have_text(["Mine"])
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+
+
+def test_what_is_typed_after_an_edited_question_was_sent_stays(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    message_box(chat).fill("A draft")
+    press(chat, "Your message", "Edit message")
+    message_box(chat).fill("Beta")
+    # Typed between Send and the server's word that it has the message.
+    chat.evaluate("""() => {
+      const { end } = chatUI.editing;
+      chatUI.editing.end = (isSent) => {
+        chatUI.setBox(document.querySelector('#message textarea').value + 'typed since');
+        end(isSent);
+      };
+    }""")
+    message_box(chat).press("Enter")
+    expect(answers(chat)).to_have_text(["You said: Beta"])
+    expect(message_box(chat)).to_have_value("A draft\n\ntyped since")
+
+
 def test_another_conversation_ends_the_editing(chat):
     send(chat, "Alpha")
     wait_until_answered(chat, 1)

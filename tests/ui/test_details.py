@@ -17,7 +17,7 @@ def test_a_question_has_its_time():
 
 def test_an_answer_edited_by_hand_names_no_model():
     assert details(ANSWER) == [
-        ("Model", "None: the text was edited by hand"),
+        ("Model", "Not known: edited by hand, or imported"),
         ("Written", "2026-01-02 03:04 UTC"),
     ]
 
@@ -70,3 +70,11 @@ def test_lines_tell_the_most_important_and_leave_out_what_is_not_known():
     config = GenerationConfig(temperature=0, seed=3)
     answer = replace(answer, recipe=Recipe("", config))
     assert settings_line(answer) == "Temperature 0 · Top-p 0.95 · Seed 3"
+
+
+def test_an_answer_that_failed_before_its_model_was_there_is_not_called_edited():
+    for answer in (
+        replace(ANSWER, state="failed", recipe=Recipe("", GenerationConfig())),
+        replace(ANSWER, state="writing"),
+    ):
+        assert "Model" not in dict(details(answer))

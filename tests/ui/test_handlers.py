@@ -131,6 +131,12 @@ def test_thinking_is_switched_only_where_the_model_has_a_switch(
     assert service.asked[-1][-1] == ReplyOptions(thinking=thinking)
 
 
+def test_a_switch_is_kept_for_the_model_that_is_being_loaded(service, handlers, request_):
+    service.status = replace(service.status, phase="loading")
+    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", False, *VALUES))
+    assert service.asked[-1][-1] == ReplyOptions(thinking=False)
+
+
 def test_an_edited_question_goes_to_the_service_as_such(service, handlers, request_):
     given, said = asyncio.run(
         handlers.send(request_, "Hello", "m0", False, "c1", "Be kind.", "", True, *VALUES)

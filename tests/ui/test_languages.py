@@ -53,7 +53,7 @@ def test_details(service):
     service.kept["c1"] = conversation_of("Hello", "Hi")
     functions = message_server.server_functions(service, on_this_thread)
     answer = ask(functions, "message_details", {"conversation": "c1", "message": "m1"})
-    assert dict(answer["details"])["Modell"] == "Keines: Der Text wurde von Hand bearbeitet"
+    assert dict(answer["details"])["Modell"] == "Nicht bekannt: von Hand geändert oder importiert"
 
 
 def test_an_import(service):

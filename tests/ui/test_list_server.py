@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat_ui.errors import NotFoundError
+from chat_ui.settings import Settings
 from chat_ui.ui.list_server import imported, server_functions
 from chat_ui.ui.offload import Threads
 from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
@@ -145,3 +146,37 @@ _JSON = st.recursive(
 def test_they_take_anything(service, name, sent):
     answer = ask(service, name, sent)
     assert "error" not in answer or "Something went wrong" not in answer["error"]
+
+
+def test_one_file_is_imported_at_a_time(service):
+    functions = server_functions(service, Threads())
+    (function,) = [one for one in functions if one.__name__ == "import_conversations"]
+    begun, goes_on = threading.Event(), threading.Event()
+    add = service.add_conversations
+
+    def slow(owner: str, text: str) -> Any:
+        begun.set()
+        goes_on.wait(10)
+        return add(owner, text)
+
+    service.add_conversations = slow
+
+    async def two() -> tuple[Any, Any]:
+        first = asyncio.ensure_future(function({"text": "[]"}, request_of()))
+        await asyncio.to_thread(begun.wait, 10)
+        second = await function({"text": "[]"}, request_of())
+        goes_on.set()
+        return await first, second
+
+    first, second = asyncio.run(two())
+    assert "error" not in first
+    assert "Another file" in second["error"]
+    service.add_conversations = add
+    assert "error" not in asyncio.run(function({"text": "[]"}, request_of()))  # type: ignore[arg-type]
+
+
+def test_strangers_import_less(service):
+    service.settings = Settings(data_dir=service.settings.data_dir, door="share")
+    answer = ask(service, "import_conversations", {"text": "x" * 2_000_001})
+    assert "2,000,000" in answer["error"]
+    assert service.asked == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat_ui.chat.messages import Message
+from chat_ui.chat.messages import Message, Numbers
 from chat_ui.ui import view
 from chat_ui.ui.message_bars import bars, digest
 from tests.ui.conftest import THEN, conversation_of
@@ -69,3 +69,14 @@ def test_the_digest_tells_other_bars_and_not_how_the_last_answer_grows():
     assert digest(bars(more, 30)) != before
     assert digest(bars(conversation_of("Hello"), 30)) != before
     assert digest([]) != before
+
+
+def test_the_digest_stays_while_an_answer_is_written_and_tells_its_end():
+    def growing(count: int, state: str) -> str:
+        conversation = conversation_of("Hello", "Hi")
+        numbers = Numbers(model="Qwen3 0.6B", precision="full", completion_tokens=count)
+        answer = replace(conversation.messages[1], numbers=numbers, state=state)  # type: ignore[arg-type]
+        messages = (conversation.messages[0], answer)
+        return digest(bars(replace(conversation, messages=messages), 30))
+
+    assert growing(1, "writing") == growing(2, "writing") != growing(2, "complete")
