@@ -25,6 +25,12 @@ PHONE = (390, 844)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
 READY_MS = 120_000
 QUESTIONS = ("What can you help me with?", "What does the temperature change?")
+# Its answers hold a table, code and a formula.
+RICH = (
+    "Compare the precisions in a table.",
+    "Show me some code.",
+    "What is the formula for the decoding speed?",
+)
 
 
 def main() -> int:
@@ -45,14 +51,16 @@ def take_all(browser: Browser, url: str) -> None:
     """Every screenshot, each from a visitor of its own."""
     page = opened(browser, url, WIDE)
     take(page, "first")
-    for number, question in enumerate(QUESTIONS, start=1):
+    for number, question in enumerate(RICH, start=1):
         ask(page, question, number)
+    page.get_by_role("button", name="Regenerate").click()
+    page.wait_for_selector("#chat .versions", timeout=READY_MS)
     take(page, "conversation")
     page = opened(browser, url, WIDE)
     choose(page, "Qwen3-4B")
     take(page, "model")
     page = opened(browser, url, WIDE, dark=True)
-    ask(page, QUESTIONS[0], 1)
+    ask(page, RICH[1], 1)
     take(page, "dark")
     page = opened(browser, url, PHONE)
     ask(page, QUESTIONS[1], 1)
