@@ -148,8 +148,10 @@ class Replies:
         with self._lock:
             self._refuse(key)
             self._running[key] = None
+        has_begun = False
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
+            nonlocal has_begun
             numbers = Numbers(seed=job.options.config.seed)
             reply = Reply(conversation_id, answer.id, numbers, job.sent_at, job.options.begins_with)
             thread = threading.Thread(
@@ -160,6 +162,7 @@ class Replies:
                 thread.start()  # first: where no thread can be had, nothing has begun
                 self._running.pop(key)
                 self._running[owner, conversation_id] = reply
+                has_begun = True
             if self._is_closed:
                 reply.stop("interrupted")
             self._used(conversation_id)
@@ -168,8 +171,9 @@ class Replies:
         try:
             yield begin
         finally:
-            with self._lock:
-                if self._running.get(key, key) is None:  # it was not begun
+            # What is there after it has begun may be another request's: it may have ended already.
+            if not has_begun:
+                with self._lock:
                     del self._running[key]
 
     def _refuse(self, key: tuple[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -593,3 +594,24 @@ def test_a_store_that_can_not_be_opened_does_not_keep_the_data_folder(
             with pytest.raises(StartupError, match="newer than this program"):
                 service.start()
     service.start()
+
+
+def test_a_reply_that_ended_at_once_leaves_the_next_one_its_place(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    replies, asking = service._backend.replies, threading.current_thread()
+    with ExitStack() as stack:
+
+        def used(conversation_id: str) -> None:
+            # The request still waits here when its answer has ended and another comes.
+            if threading.current_thread() is asking:
+                wait_until(lambda: replies.get(ANNA, c) is None)
+                stack.enter_context(replies.reserved(ANNA, c))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(replies, "_used", used)
+            service.reply(ANNA, c, "And again", OPTIONS)
+        with pytest.raises(BusyError):
+            service.reply(ANNA, c, "A third", OPTIONS)
+    ended(service.reply(ANNA, c, "Now", OPTIONS))
