@@ -186,16 +186,19 @@ class ChatService(Versions):
             NotFoundError: there is no such conversation of this owner.
         """
         self._store_of(conversation_id).list.delete(owner, conversation_id)
+        self._backend.lifetimes.deleted(conversation_id)
         self.stop_reply(owner, conversation_id)
         self._backend.purge.later()
 
     def restore_conversation(self, owner: str, conversation_id: str) -> None:
-        """Bring a deleted conversation back.
+        """Bring a deleted conversation back; the hour of a temporary one begins again.
 
         Raises:
             NotFoundError: there is none of this owner, or it is gone for good.
         """
         self._store_of(conversation_id).list.restore(owner, conversation_id)
+        if is_temporary(conversation_id):
+            self._backend.lifetimes.begun(owner, conversation_id)
 
     def context_use(
         self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions

@@ -74,7 +74,10 @@ class Lifetimes:
         self._is_closed = False
 
     def begun(self, owner: str, conversation_id: str) -> None:
-        """Count a new conversation; the oldest of too many are removed, and their answers end."""
+        """Count a conversation that is new or back.
+
+        The oldest of too many are removed, and their answers end.
+        """
         with self._lock:
             self._used[conversation_id] = _Use(owner, time.monotonic())
             own = [id_ for id_, use in self._used.items() if use.owner == owner]
@@ -88,11 +91,23 @@ class Lifetimes:
 
         Conversations that are not temporary, or are gone, are passed over.
         """
+        if not is_temporary(conversation_id):
+            return  # whoever removes temporary ones holds the lock, and others need not wait
         with self._lock:
             use = self._used.pop(conversation_id, None)
             if use is not None:
                 use.at = time.monotonic()
                 self._used[conversation_id] = use
+
+    def deleted(self, conversation_id: str) -> None:
+        """Count a conversation no more: its owner deleted it, and `Purge` removes it.
+
+        One that is brought back counts as new, with `begun`.
+        """
+        if not is_temporary(conversation_id):
+            return
+        with self._lock:
+            self._used.pop(conversation_id, None)
 
     def close(self) -> None:
         """Remove nothing any more: the process ends."""

@@ -14,7 +14,7 @@ from chat_ui.chat.exchange import read
 from chat_ui.chat.messages import Numbers, is_temporary
 from chat_ui.errors import BusyError, HistoryError, NotFoundError
 from chat_ui.service import ChatService, ReplyOptions, purge, temporary
-from tests.service.conftest import ended, wait_until
+from tests.service.conftest import DEADLINE_S, ended, wait_until
 
 ANNA, BEN = "a" * 64, "b" * 64
 OPTIONS = ReplyOptions("Be brief.")
@@ -333,6 +333,47 @@ def test_an_owner_has_so_many_and_the_one_not_used_for_longest_goes(
     new = service.branch(ANNA, four, service.conversation(ANNA, four).messages[0].id)
     assert [is_there(service, c) for c in (one, three, four, new)] == [True, False, True, True]
     assert is_there(service, bens, BEN)
+
+
+@pytest.mark.usefixtures("clock")
+def test_deleted_ones_do_not_count_until_they_are_back(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary, "MOST_OF_AN_OWNER", 2)
+    monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
+    one, two = begin(service), begin(service)
+    service.delete_conversation(ANNA, two)
+    three = begin(service)
+    assert [is_there(service, c) for c in (one, two, three)] == [True, False, True]
+    service.restore_conversation(ANNA, two)
+    assert [is_there(service, c) for c in (one, two, three)] == [False, True, True]
+    assert list(service._backend.lifetimes._used) == [three, two]
+
+
+def test_one_that_is_brought_back_is_gone_in_time(
+    service: ChatService, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
+    c = begin(service)
+    service.delete_conversation(ANNA, c)
+    service.restore_conversation(ANNA, c)
+    clock.s += 3600
+    check(service)
+    assert not is_there(service, c)
+
+
+def test_a_kept_one_does_not_wait_for_the_temporary_ones(service: ChatService) -> None:
+    kept = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    lifetimes, asked = service._backend.lifetimes, threading.Event()
+
+    def ask() -> None:
+        lifetimes.used(kept)
+        lifetimes.deleted(kept)
+        asked.set()
+
+    with lifetimes._lock:
+        threading.Thread(target=ask, daemon=True).start()
+        assert asked.wait(DEADLINE_S)
 
 
 @pytest.mark.usefixtures("clock")
