@@ -4,10 +4,11 @@ Whatever is done, nothing that was written is altered or lost: it becomes anothe
 """
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from chat_ui.chat.messages import Conversation, Message, title_of
-from chat_ui.errors import BusyError, InvalidRequestError, NotFoundError
+from chat_ui.errors import BusyError, ChatUIError, InvalidRequestError, NotFoundError
 from chat_ui.service.checks import checked_options, checked_text
 from chat_ui.service.files import message_of
 from chat_ui.service.opened import Opened
@@ -77,10 +78,9 @@ class Versions(Opened):
         text, options = self._text(text), self._options(options)
         with self._backend.replies.reserved(owner, conversation_id) as begin:
             if conversation_id is None:  # not before: a refused message leaves no empty chat
-                conversation_id = self._new(owner, text, options, is_temporary=is_temporary)
-            question, answer = self._store_of(conversation_id).add_question(
-                owner, conversation_id, text, None, options.system_prompt, recipe=options.recipe
-            )
+                conversation_id, question, answer = self._new(owner, text, options, is_temporary)
+            else:
+                question, answer = self._ask(owner, conversation_id, text, options)
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
     def regenerate(
@@ -230,13 +230,29 @@ class Versions(Opened):
         if reply is not None:
             reply.stop()
 
-    def _new(self, owner: str, text: str, options: ReplyOptions, *, is_temporary: bool) -> str:
+    def _new(
+        self, owner: str, text: str, options: ReplyOptions, is_temporary: bool
+    ) -> tuple[str, Message, Message]:
+        """A new conversation's id, its question and the answer to be written: all, or nothing."""
         stores = self._backend.stores
         store = stores.temporary if is_temporary else stores.kept
         made = store.create(owner, title_of(text), options.system_prompt)
-        if is_temporary:
+        try:
+            question, answer = self._ask(owner, made.id, text, options)
+        except BaseException:
+            with suppress(ChatUIError):  # why the message was refused is what is told
+                store.list.remove([made.id])
+            raise
+        if is_temporary:  # not before: it may cost the owner their oldest one
             self._backend.lifetimes.begun(owner, made.id)
-        return made.id
+        return made.id, question, answer
+
+    def _ask(
+        self, owner: str, conversation_id: str, text: str, options: ReplyOptions
+    ) -> tuple[Message, Message]:
+        return self._store_of(conversation_id).add_question(
+            owner, conversation_id, text, None, options.system_prompt, recipe=options.recipe
+        )
 
     def _text(self, text: str) -> str:
         return checked_text(text, self.settings.max_message_chars)

@@ -615,3 +615,24 @@ def test_a_reply_that_ended_at_once_leaves_the_next_one_its_place(
         with pytest.raises(BusyError):
             service.reply(ANNA, c, "A third", OPTIONS)
     ended(service.reply(ANNA, c, "Now", OPTIONS))
+
+
+def test_a_message_that_can_not_be_stored_leaves_no_empty_chat(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.start()
+    store = service._store
+
+    def refuse(*args: Any, **more: Any) -> None:
+        raise HistoryError("It is busy." if args == ("busy",) else "The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "add_question", refuse)
+        with pytest.raises(HistoryError, match="full"):
+            service.reply(ANNA, None, "Hello", OPTIONS)
+        assert service.conversations(ANNA) == []
+        # Where that fails as well, the first reason is the one that is told.
+        patched.setattr(store.list, "remove", lambda ids: refuse("busy"))
+        with pytest.raises(HistoryError, match="full"):
+            service.reply(ANNA, None, "Hello", OPTIONS)
+    ended(service.reply(ANNA, None, "Hello", OPTIONS))

@@ -336,6 +336,26 @@ def test_an_owner_has_so_many_and_the_one_not_used_for_longest_goes(
 
 
 @pytest.mark.usefixtures("clock")
+def test_a_message_that_can_not_be_stored_costs_no_other_one(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary, "MOST_OF_AN_OWNER", 1)
+    one = begin(service)
+    store = service._backend.stores.temporary
+
+    def refuse(*args: Any, **more: Any) -> None:
+        raise HistoryError("There is no room.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "add_question", refuse)
+        with pytest.raises(HistoryError):
+            begin(service)
+    assert is_there(service, one)
+    assert [summary.id for summary in store.list.newest(ANNA)] == [one]
+    assert list(service._backend.lifetimes._used) == [one]
+
+
+@pytest.mark.usefixtures("clock")
 def test_deleted_ones_do_not_count_until_they_are_back(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
