@@ -6,7 +6,7 @@ same marks are what somebody writes about. Which marks a model's template writes
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -44,7 +44,6 @@ _JOINTS: Final = tuple(joint for form in FORMATS for joint in form.joints)
 _HEAD_MARKS: Final = (*_CLOSINGS, *_JOINTS)
 _HEAD: Final = re.compile(rf"\s*+({'|'.join(map(re.escape, _HEAD_MARKS))})")
 _BLANK: Final = re.compile(r"\s*+")
-_ANY_CLOSING: Final = re.compile("|".join(map(re.escape, _CLOSINGS.values())))
 _LONGEST_MARK: Final = max(map(len, _HEAD_MARKS))
 # With what every closing mark ends.
 _CLOSING_ENDS: Final = frozenset(closing[-1] for closing in _CLOSINGS.values())
@@ -65,7 +64,7 @@ class Split:
     is_thinking: bool = False
 
 
-def split(text: str, begins_thinking: bool = False, is_writing: bool = False) -> Split:
+def split(text: str, is_writing: bool = False) -> Split:
     """Tell the thoughts at the beginning of a text from the answer.
 
     The first closing mark ends a thought, even one that is quoted in it: so it is for the model,
@@ -73,42 +72,29 @@ def split(text: str, begins_thinking: bool = False, is_writing: bool = False) ->
 
     Args:
         text: as the model wrote it.
-        begins_thinking: it begins within a thought, which the prompt opened.
         is_writing: it still grows. An end that may become a mark is then in neither part, so that
             it doesn't flash, and `answer` only ever grows at its end.
     """
-    thoughts: list[str] = []
-    at, is_inside = 0, begins_thinking
-    while True:
-        head = _HEAD.match(text, at)
-        if head is not None:
-            at = head.end()
-            if head[1] in _JOINTS:
-                continue
-            # Some models open it once more where the prompt has opened it.
-            at = _after_repeated(text, at, head[1])
-            closing = _CLOSINGS[head[1]]
-            end = text.find(closing, at)
-            after = end + len(closing)
-        elif is_inside:
-            closed = _ANY_CLOSING.search(text, at)
-            closing = ""
-            end, after = closed.span() if closed else (-1, at)
-        else:
-            break
-        is_inside = False
-        if end < 0:
-            thoughts.append(text[at : _certain_end(text, at, closing) if is_writing else None])
-            return Split(_joined(thoughts), "", is_writing)
-        thoughts.append(text[at:end])
-        at = after
-    start = _after_blank(text, at)
+    head = _read_head(text)
+    thoughts = [text[start:end] for start, end in head.thoughts]
+    if head.closing:
+        end = _certain_end(text, head.end, head.closing) if is_writing else None
+        return Split(_joined([*thoughts, text[head.end : end]]), "", is_writing)
+    start = _after_blank(text, head.end)
     if is_writing and _may_become_mark(text, start):
         return Split(_joined(thoughts), "")
-    return Split(_joined(thoughts), text[start:] if at else text)
+    return Split(_joined(thoughts), text[start:] if head.end else text)
 
 
-def without_thoughts(text: str, begins_thinking: bool = False) -> str:
+def mark_spans(text: str) -> list[tuple[int, int]]:
+    """Where the marks around the thoughts of a text are, each as its start and its end.
+
+    The same marks within a thought or in the answer are what somebody writes about.
+    """
+    return _read_head(text).marks
+
+
+def without_thoughts(text: str) -> str:
     """The answer alone, as later turns are shown it.
 
     Templates of reasoning models drop earlier thoughts themselves, or their authors ask for it;
@@ -116,7 +102,7 @@ def without_thoughts(text: str, begins_thinking: bool = False) -> str:
     model, which may have changed since: what the page shows as a thought is not sent, what it shows
     as the answer is.
     """
-    return split(text, begins_thinking).answer
+    return split(text).answer
 
 
 class ThoughtWatch:
@@ -139,25 +125,57 @@ class ThoughtWatch:
         self._is_settled = bool(now.answer)
 
 
+@dataclass(slots=True)
+class _Head:
+    """What a text begins with: the thoughts and the marks around them, as starts and ends.
+
+    Attributes:
+        marks: of every kind.
+        thoughts: those that were closed.
+        closing: the mark that would close the last thought, where it wasn't; else "".
+        end: of the last mark; there the answer begins, or the thought that wasn't closed.
+    """
+
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    thoughts: list[tuple[int, int]] = field(default_factory=list)
+    closing: str = ""
+    end: int = 0
+
+    def pass_mark(self, start: int, end: int) -> None:
+        self.marks.append((start, end))
+        self.end = end
+
+
+def _read_head(text: str) -> _Head:
+    head = _Head()
+    while (found := _HEAD.match(text, head.end)) is not None:
+        mark = found[1]
+        head.pass_mark(*found.span(1))
+        if mark in _JOINTS:
+            continue
+        # Some models open it once more where the prompt has opened it.
+        while text.startswith(mark, start := _after_blank(text, head.end)):
+            head.pass_mark(start, start + len(mark))
+        closing = _CLOSINGS[mark]
+        end = text.find(closing, head.end)
+        if end < 0:
+            head.closing = closing
+            break
+        head.thoughts.append((head.end, end))
+        head.pass_mark(end, end + len(closing))
+    return head
+
+
 def _after_blank(text: str, at: int) -> int:
     blank = _BLANK.match(text, at)
     return blank.end() if blank else at
-
-
-def _after_repeated(text: str, at: int, opening: str) -> int:
-    while True:
-        start = _after_blank(text, at)
-        if not text.startswith(opening, start):
-            return at
-        at = start + len(opening)
 
 
 def _certain_end(text: str, at: int, closing: str) -> int:
     """Where a growing thought ends, without what may become its closing mark or opens it again."""
     if _may_become_mark(text, _after_blank(text, at)):
         return at
-    closings = (closing,) if closing else tuple(_CLOSINGS.values())
-    return len(text) - max(_overlap(text, at, mark) for mark in closings)
+    return len(text) - _overlap(text, at, closing)
 
 
 def _overlap(text: str, at: int, mark: str) -> int:

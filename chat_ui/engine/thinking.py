@@ -5,15 +5,12 @@ split into thoughts and answer is `chat/reasoning.py`'s business.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chat_ui.chat.reasoning import FORMATS, Format
+from chat_ui.chat.reasoning import FORMATS
 
 _USER_PROBE: Final = "Quixotic umbrella"
-_THOUGHT_PROBE: Final = "Zephyr harpsichord"
-_ANSWER_PROBE: Final = "Verdigris pangolin"
 
 # What templates call the switch. Source: those of Qwen3, GLM, SmolLM3, Gemma 4; DeepSeek-V3.1,
 # Granite.
@@ -30,18 +27,11 @@ class ThinkingFacts:
             answer's text then holds only the mark that closes it. "" where the model decides.
         opening_when_on: the same, where thinking is switched on.
         has_switch: thinking can be switched off.
-        strips_thoughts: thoughts of earlier turns are dropped; else the caller has to do it.
     """
 
     opening: str = ""
     opening_when_on: str = ""
     has_switch: bool = False
-    strips_thoughts: bool = False
-
-    @property
-    def begins_thinking(self) -> bool:
-        """Whether the prompt opens a thought, with the switch left alone."""
-        return bool(self.opening)
 
     def opening_with(self, thinking: bool | None) -> str:
         """The end of the prompt that opens a thought, or "".
@@ -65,7 +55,6 @@ def probe(tokenizer: Any) -> ThinkingFacts:
         opening=_opening(default),
         opening_when_on=_opening(on) if has_switch and on else "",
         has_switch=has_switch,
-        strips_thoughts=any(_strips(tokenizer, form) for form in _formats(tokenizer)),
     )
 
 
@@ -93,26 +82,8 @@ def mark_tokens(tokenizer: Any) -> dict[int, str]:
     return found
 
 
-def _formats(tokenizer: Any) -> Sequence[Format]:
-    """The formats that the template or the vocabulary names."""
-    known = str(tokenizer.get_chat_template())
-    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
-    return [
-        form
-        for form in FORMATS
-        if form.closing in known or form.closing in added or form.opening.strip() in known
-    ]
-
-
 def _prompt(tokenizer: Any, **variables: Any) -> str | None:
     return _render(tokenizer, [{"role": "user", "content": _USER_PROBE}], **variables)
-
-
-def _strips(tokenizer: Any, form: Format) -> bool:
-    thought = f"{form.opening}{_THOUGHT_PROBE}{form.closing}{''.join(form.joints)}{_ANSWER_PROBE}"
-    turns = [("user", _USER_PROBE), ("assistant", thought), ("user", _USER_PROBE)]
-    rendered = _render(tokenizer, [{"role": role, "content": text} for role, text in turns])
-    return rendered is not None and _ANSWER_PROBE in rendered and _THOUGHT_PROBE not in rendered
 
 
 def _render(tokenizer: Any, messages: list[dict[str, str]], **variables: Any) -> str | None:

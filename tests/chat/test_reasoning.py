@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_ui.chat.reasoning import FORMATS, Split, ThoughtWatch, split, without_thoughts
+from chat_ui.chat.reasoning import FORMATS, Split, ThoughtWatch, mark_spans, split, without_thoughts
 
 GPT_OSS = (
     "<|channel|>analysis<|message|>Let me see.<|end|>"
@@ -26,8 +26,6 @@ def test_every_format(form):
     text = f"{form.opening}\nHm.\n{form.closing}\n\n{''.join(form.joints)}Yes.\n"
     assert split(text) == Split("Hm.", "Yes.\n")
     assert without_thoughts(text) == "Yes.\n"
-    rest = text.removeprefix(form.opening)
-    assert split(rest, begins_thinking=True) == Split("Hm.", "Yes.\n")
 
 
 def test_channels_of_gpt_oss():
@@ -66,16 +64,14 @@ def test_a_thought_in_which_nothing_was_thought():
 
 def test_a_thought_that_was_cut_off_is_one():
     assert split("<think>\nLet me") == Split("Let me", "")
-    assert split("Let me</thi", begins_thinking=True) == Split("Let me</thi", "")
+    assert split("<think>Let me</thi") == Split("Let me</thi", "")
     assert split("<think>\nLet me", is_writing=True) == Split("Let me", "", is_thinking=True)
-    assert split("", begins_thinking=True, is_writing=True) == Split("", "", is_thinking=True)
     assert without_thoughts("<think>\nLet me") == ""
 
 
 def test_a_thought_that_was_opened_twice():
     twice = "<think>\n<think>\nHm</think>Yes"
     assert split(twice) == Split("Hm", "Yes")
-    assert split("<think>\nHm</think>Yes", begins_thinking=True) == Split("Hm", "Yes")
     for end in range(len("<think>"), twice.index("Hm")):
         assert split(twice[:end], is_writing=True) == Split("", "", is_thinking=True)
 
@@ -96,40 +92,63 @@ blanks = st.text(st.sampled_from(" \n\t"), max_size=3)
 
 @given(
     st.lists(st.tuples(blanks, st.sampled_from(FORMATS), words, blanks), max_size=3),
-    st.booleans(),
     words.map(str.lstrip),
 )
-def test_nothing_is_lost_but_marks_and_white_space(thoughts, begins_thinking, answer):
+def test_nothing_is_lost_but_marks_and_white_space(thoughts, answer):
     text = "".join(
         f"{before}{form.opening}{thought}{form.closing}{after}{''.join(form.joints)}"
         for before, form, thought, after in thoughts
     )
-    if begins_thinking and thoughts:
-        text = text.lstrip().removeprefix(thoughts[0][1].opening)
-    parts = split(text + answer, begins_thinking and bool(thoughts))
+    parts = split(text + answer)
     assert parts.answer == answer
     assert parts.thought == "\n\n".join(filter(None, (item[2].strip() for item in thoughts)))
 
 
-@given(texts, st.booleans())
-def test_nothing_is_made_up_or_put_elsewhere(text, begins_thinking):
-    parts = split(text, begins_thinking)
+@given(texts)
+def test_nothing_is_made_up_or_put_elsewhere(text):
+    parts = split(text)
     assert text.endswith(parts.answer)
     rest = iter(text)
     assert all(char in rest for char in "".join((parts.thought + parts.answer).split()))
 
 
-@given(texts, st.booleans())
-def test_what_was_shown_as_the_answer_stays_it(text, begins_thinking):
+@given(texts)
+def test_what_was_shown_as_the_answer_stays_it(text):
     shown = ""
     for end in range(len(text) + 1):
-        now = split(text[:end], begins_thinking, is_writing=True)
+        now = split(text[:end], is_writing=True)
         assert now.answer.startswith(shown)
         assert not (now.answer and now.is_thinking)
         shown = now.answer
-    done = split(text, begins_thinking)
+    done = split(text)
     assert done.answer.startswith(shown)
     assert not done.is_thinking
+
+
+@given(texts)
+def test_every_mark_is_thought_or_answer_s_or_has_a_place(text):
+    parts, at, thought = split(text), 0, ""
+    for start, end in mark_spans(text):
+        assert text[start:end] in MARKS
+        thought += text[at:start]
+        at = end
+    rest = text[at:] if parts.answer or not at else ""
+    thought += "" if rest else text[at:]
+    assert "".join(thought.split()) == "".join(parts.thought.split())
+    assert rest.endswith(parts.answer)
+    assert not rest.removesuffix(parts.answer).strip()
+
+
+def test_marks_that_somebody_writes_about_have_no_place():
+    text = "<think>A [THINK] and <|start|>.</think>\n<think>\n<think></think>Of </think>."
+    assert [text[start:end] for start, end in mark_spans(text)] == [
+        "<think>", "</think>", "<think>", "<think>", "</think>",
+    ]  # fmt: skip
+    assert [GPT_OSS[start:end] for start, end in mark_spans(GPT_OSS)] == [
+        "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant",
+        "<|channel|>final<|message|>",
+    ]  # fmt: skip
+    assert mark_spans("Of <think> and </think>.") == []
 
 
 @given(texts)

@@ -43,30 +43,21 @@ GEMMA_4 = template(
     opening="{% if not enable_thinking | default(false) %}{{ '<|channel>thought\n<channel|>' }}"
     "{% endif %}",
 )
-# Refuses a thought within the content.
-GPT_OSS = template(
-    before="{% for m in messages %}{% if '<|channel|>analysis<|message|>' in m.content %}"
-    "{{ raise_exception('Pass it as thinking.') }}{% endif %}{% endfor %}"
-)
 
 
 @pytest.mark.parametrize(
     ("source", "facts"),
     [
         (random_models.CHATML, ThinkingFacts()),
-        (QWEN3, ThinkingFacts(has_switch=True, strips_thoughts=True)),
-        (DEEPSEEK_R1, ThinkingFacts("<think>\n", strips_thoughts=True)),
+        (QWEN3, ThinkingFacts(has_switch=True)),
+        (DEEPSEEK_R1, ThinkingFacts("<think>\n")),
         (SMOLLM3, ThinkingFacts(has_switch=True)),
-        (
-            DEEPSEEK_V3_1,
-            ThinkingFacts("", "<think>", has_switch=True, strips_thoughts=True),
-        ),
-        (GEMMA_4, ThinkingFacts(has_switch=True, strips_thoughts=True)),
-        (GPT_OSS, ThinkingFacts()),
+        (DEEPSEEK_V3_1, ThinkingFacts("", "<think>", has_switch=True)),
+        (GEMMA_4, ThinkingFacts(has_switch=True)),
         (template(opening="{{ '[THINK]' }}"), ThinkingFacts("[THINK]")),
         ("{{ raise_exception('No.') }}", ThinkingFacts()),
     ],
-    ids=["chatml", "qwen3", "r1", "smollm3", "v3.1", "gemma4", "gpt-oss", "magistral", "broken"],
+    ids=["chatml", "qwen3", "r1", "smollm3", "v3.1", "gemma4", "magistral", "broken"],
 )
 def test_what_a_template_does(source, facts):
     assert probe(random_models.tokenizer(source)) == facts
@@ -75,11 +66,9 @@ def test_what_a_template_does(source, facts):
 def test_the_opening_follows_the_switch():
     facts = probe(random_models.tokenizer(DEEPSEEK_V3_1))
     assert [facts.opening_with(thinking) for thinking in (None, True, False)] == ["", "<think>", ""]
-    assert not facts.begins_thinking
     # Without a switch, nothing can be switched off.
     facts = probe(random_models.tokenizer(DEEPSEEK_R1))
     assert {facts.opening_with(thinking) for thinking in (None, True, False)} == {"<think>\n"}
-    assert facts.begins_thinking
 
 
 def test_the_switch_has_every_name_or_none():
