@@ -8,19 +8,25 @@ answer, and a cache that holds the question serves its continuation.
 
 Where a generation prompt opens a thought, as DeepSeek-R1's does, the text goes on inside it, as the
 model's own does: it ends the thought itself, with `</think>`, or is part of it.
+
+The marks around thoughts become the tokens that they are, special ones too; in a thought and in the
+answer they are what somebody writes about, and stay text like all that looks like a control token.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-_OPENED: Final = "<think>"
-_CLOSED: Final = "</think>"
+from chat_ui.chat.reasoning import FORMATS, mark_spans
+from chat_ui.engine.thinking import MARK_TOKEN, thought_tokens
+
 # transformers puts these around what looks like a control token, and drops those of a text.
-_MARKERS: Final = ("\U000f0000", "\U000f0001")
+_MARKERS: Final = re.compile("([\U000f0000\U000f0001])")
 _AS_IT_IS: Final = "{{ messages[0]['content'] }}"
+# As a generation prompt has them, which may end a line after them, or not.
+_OPENINGS: Final = {form.opening.rstrip(): form.opening for form in FORMATS}
 # Tokens from the end of a generation prompt in which it may open a thought.
-_TAIL: Final = 4
+_TAIL: Final = 16
 
 
 class BegunAnswers:
@@ -32,14 +38,7 @@ class BegunAnswers:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        # Not where they are special tokens: those are no part of what an answer shows.
-        self._thought_ids: dict[str, int] = {
-            token.content: int(token_id)
-            for token_id, token in tokenizer.added_tokens_decoder.items()
-            if token.content in (_OPENED, _CLOSED) and not token.special
-        }
-        apart = "|".join(re.escape(text) for text in (*self._thought_ids, *_MARKERS))
-        self._apart = re.compile(f"({apart})")
+        self._thought_ids = thought_tokens(tokenizer)
 
     def append(self, prompt_ids: Sequence[int], text: str) -> list[int]:
         """The ids of a prompt and of the text after it.
@@ -51,28 +50,53 @@ class BegunAnswers:
             text: how it begins; not empty.
 
         Returns:
-            Ids that decode, without special tokens, to something that ends with the text.
+            Ids that decode, without special tokens but for the marks of thoughts, to something that
+            ends with the text.
         """
-        ids = self._without_opening(prompt_ids, text)
-        for place, piece in enumerate(self._apart.split(text)):
-            if piece in self._thought_ids:
-                ids.append(self._thought_ids[piece])
-            elif piece in _MARKERS:
+        ids, opening = list(prompt_ids), ""
+        mark, count = self._opening(ids)
+        if mark and text.startswith(mark):
+            ids = ids[:-count]  # the text opens it itself
+        else:
+            opening = _OPENINGS.get(mark, "")
+        at = 0
+        for start, end in self._tokens_of_marks(opening, text):
+            self._append_text(ids, text[at:start], is_first=at == 0)
+            ids.append(self._thought_ids[text[start:end]])
+            at = end
+        self._append_text(ids, text[at:], is_first=at == 0)
+        return ids
+
+    def _opening(self, prompt_ids: Sequence[int]) -> tuple[str, int]:
+        """The mark with which a prompt opens a thought, and of how many tokens; "" for none."""
+        for count in range(1, min(_TAIL, len(prompt_ids)) + 1):
+            tail = prompt_ids[-count:]
+            mark = str(self._tokenizer.decode(tail, clean_up_tokenization_spaces=False)).rstrip()
+            if mark in _OPENINGS:
+                first = MARK_TOKEN.findall(mark)[0]
+                # Of other tokens, it is text that somebody sent.
+                is_mark = self._thought_ids.get(first, tail[0]) == tail[0]
+                return (mark, count) if is_mark else ("", 0)
+        return "", 0
+
+    def _tokens_of_marks(self, opening: str, text: str) -> Iterator[tuple[int, int]]:
+        """Where in a text that follows an opening mark the tokens of its marks are."""
+        whole = opening + text
+        for start, end in mark_spans(whole):
+            for token in MARK_TOKEN.finditer(whole, start, end):
+                if token.start() >= len(opening) and token[0] in self._thought_ids:
+                    yield token.start() - len(opening), token.end() - len(opening)
+
+    def _append_text(self, ids: list[int], text: str, *, is_first: bool) -> None:
+        for place, piece in enumerate(_MARKERS.split(text)):
+            if _MARKERS.fullmatch(piece):
                 ids += self._after_newline(piece, self._plain)
             elif piece:
                 # SentencePiece begins a text with a space, as the model does after "[/INST]", and
                 # not after a line's end.
                 encode = self._sanitized
-                is_word = place == 0 and not self._ends_in_space(ids)
+                is_word = is_first and place == 0 and not self._ends_in_space(ids)
                 ids += encode(piece) if is_word else self._after_newline(piece, encode)
-        return ids
-
-    def _without_opening(self, prompt_ids: Sequence[int], text: str) -> list[int]:
-        """The prompt, without its opening of a thought where the text opens it itself."""
-        ids, opened = list(prompt_ids), self._thought_ids.get(_OPENED)
-        if opened in ids[-_TAIL:] and text.startswith(_OPENED):
-            return ids[: len(ids) - 1 - ids[::-1].index(opened)]
-        return ids
 
     def _after_newline(self, text: str, encode: Callable[[str], list[int]]) -> list[int]:
         newline = self._plain("\n")

@@ -118,11 +118,12 @@ class ChatTemplate:
         them.
         """
         written = self._source + rendering
+        thought = thoughts.thought_tokens(self._tokenizer)
         self._tokenizer.chat_control_tokens = [
             token.content
             for token in self._tokenizer.added_tokens_decoder.values()
             # Gemma has added tokens of white space, which are ordinary text.
-            if token.content.strip() and token.content in written
+            if (token.content.strip() and token.content in written) or token.content in thought
         ] + list(self._tokenizer.chat_control_tokens or ())
 
 

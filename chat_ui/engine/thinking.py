@@ -15,7 +15,8 @@ _USER_PROBE: Final = "Quixotic umbrella"
 # What templates call the switch. Source: those of Qwen3, GLM, SmolLM3, Gemma 4; DeepSeek-V3.1,
 # Granite.
 _SWITCHES: Final = ("enable_thinking", "thinking")
-_TOKEN: Final = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
+MARK_TOKEN: Final = re.compile(r"<[^<>\n]+>|\[[^\[\]\n]+\]")
+"""What of a mark is one token, where a tokenizer has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +64,31 @@ def switched(thinking: bool | None) -> dict[str, bool]:
     return {} if thinking is None else dict.fromkeys(_SWITCHES, thinking)
 
 
+def thought_tokens(tokenizer: Any) -> dict[str, int]:
+    """The added tokens that marks of thoughts consist of, special ones or not, by their text."""
+    added = {
+        token.content: int(token_id) for token_id, token in tokenizer.added_tokens_decoder.items()
+    }
+    found: dict[str, int] = {}
+    for form in FORMATS:
+        tokens = MARK_TOKEN.findall("".join((form.opening, form.closing, *form.joints)))
+        # `<|end|>` alone is how Phi ends its turn.
+        if tokens[0] in added:
+            found |= {token: added[token] for token in tokens if token in added}
+    return found
+
+
 def mark_tokens(tokenizer: Any) -> dict[int, str]:
     """Special tokens that mark thoughts, by id: left out of the text, nobody could find a thought.
 
     Most models' marks are ordinary tokens; those of Magistral, gpt-oss and Gemma 4 are special.
     """
-    special = {
-        token.content: int(token_id)
-        for token_id, token in tokenizer.added_tokens_decoder.items()
-        if token.special
+    added = tokenizer.added_tokens_decoder
+    return {
+        token_id: mark
+        for mark, token_id in thought_tokens(tokenizer).items()
+        if added[token_id].special
     }
-    found: dict[int, str] = {}
-    for form in FORMATS:
-        marks = _TOKEN.findall("".join((form.opening, form.closing, *form.joints)))
-        # `<|end|>` alone is how Phi ends its turn.
-        if marks[0] in special:
-            found |= {special[mark]: mark for mark in marks if mark in special}
-    return found
 
 
 def _prompt(tokenizer: Any, **variables: Any) -> str | None:

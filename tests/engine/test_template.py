@@ -9,7 +9,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from chat_ui.chat.messages import PromptMessage
+from chat_ui.engine import thinking
 from chat_ui.engine.template import ChatTemplate
+from chat_ui.engine.text import TextStream
 from chat_ui.errors import BadCheckpointError, EngineError, ModelError
 from tests.engine import random_models
 
@@ -182,11 +184,97 @@ def test_a_thought_is_opened_once() -> None:
         assert ids.count(opened) == (2 if text == "\n<think>" else 1), text
 
 
-def test_where_thought_tokens_are_special_they_stay_text() -> None:
-    tokenizer = random_models.tokenizer()
-    tokenizer.add_tokens([AddedToken("<think>", special=True)], special_tokens=True)
-    ids = ChatTemplate(tokenizer).encode([user("Hi"), assistant("<think>Hm")])
-    assert tokenizer.decode(ids, skip_special_tokens=True).endswith("<think>Hm")
+# By what a thought is opened with: the special tokens, and an answer with its thought.
+SPECIAL_MARKS: Final = {
+    "[THINK]": (["[THINK]", "[/THINK]"], "[THINK]Hm.[/THINK]Yes"),
+    "<|channel|>analysis<|message|>": (
+        ["<|channel|>", "<|message|>", "<|end|>", "<|start|>"],
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes",
+    ),
+    "<|channel>thought\n": (["<|channel>", "<channel|>"], "<|channel>thought\nHm.\n<channel|>Yes"),
+}
+
+
+def special_thinker(opening: str, prompt_end: str = "") -> Any:
+    """A tokenizer whose marks of thoughts are special tokens."""
+    source = random_models.CHATML.replace(
+        "assistant\n' }}{% endif", f"assistant\n{prompt_end}' }}}}{{% endif".replace("\n", "\\n")
+    )
+    tokenizer = random_models.tokenizer(source)
+    names, _ = SPECIAL_MARKS[opening]
+    tokenizer.add_tokens([AddedToken(n, special=True, normalized=False) for n in names], True)
+    return tokenizer
+
+
+def as_shown(tokenizer: Any, ids: list[int]) -> str:
+    stream = TextStream(tokenizer, marks=thinking.mark_tokens(tokenizer))
+    return "".join(map(stream.push, ids)) + stream.finish()
+
+
+@pytest.mark.parametrize("opening", SPECIAL_MARKS)
+def test_special_tokens_around_a_thought_are_those_tokens_again(opening: str) -> None:
+    names, text = SPECIAL_MARKS[opening]
+    tokenizer = special_thinker(opening)
+    marks = thinking.mark_tokens(tokenizer)
+    written = tokenizer.encode(text)  # as the model does it
+    expected = [token for token in written if token in marks]
+    template = ChatTemplate(tokenizer)
+    asked = template.encode([user("Hi")])
+    # Where they are written about, in the thought and in the answer, they are text.
+    for more in ("", f" Of {names[0]} and {text}"):
+        begun = template.encode([user("Hi"), assistant(text + more)])
+        assert begun[: len(asked)] == asked
+        assert [token for token in begun[len(asked) :] if token in marks] == expected
+        assert as_shown(tokenizer, begun).endswith(text + more)
+        assert begun[len(asked) : len(asked) + len(written)] == written
+    inside = text.replace("Hm.", f"Of {names[0]}.")
+    begun = template.encode([user("Hi"), assistant(inside)])
+    assert [token for token in begun if token in marks] == expected
+
+
+@pytest.mark.parametrize("opening", SPECIAL_MARKS)
+def test_a_thought_of_any_format_is_opened_once(opening: str) -> None:
+    _, text = SPECIAL_MARKS[opening]
+    tokenizer = special_thinker(opening, prompt_end=opening)
+    template = ChatTemplate(tokenizer)
+    assert template.thinking.opening == opening
+    alone = ChatTemplate(special_thinker(opening))
+    expected = alone.encode([user("Hi"), assistant(text)])
+    assert template.encode([user("Hi"), assistant(text)]) == expected
+    # One that goes on inside it.
+    assert template.encode([user("Hi"), assistant(text.removeprefix(opening))]) == expected
+
+
+@pytest.mark.parametrize("opening", SPECIAL_MARKS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_is_written_around_special_marks_is_shown_again(
+    opening: str, data: st.DataObject
+) -> None:
+    names, text = SPECIAL_MARKS[opening]
+    pieces = st.sampled_from(
+        [*names, opening, text, "analysis", "<|im_end|>", " ", "\n", "a", "é👋"]
+    )
+    text = "".join(data.draw(st.lists(pieces, min_size=1)))
+    tokenizer = SPECIAL_THINKERS[opening]
+    template = ChatTemplate(tokenizer)
+    asked = template.encode([user("Hi")])
+    begun = template.encode([user("Hi"), assistant(text)])
+    assert begun[: len(asked)] == asked
+    assert as_shown(tokenizer, begun).endswith(text)
+    assert not {0, START, END} & set(begun[len(asked) :])
+
+
+SPECIAL_THINKERS: Final = {opening: special_thinker(opening) for opening in SPECIAL_MARKS}
+
+
+def test_marks_that_somebody_sent_open_no_thought() -> None:
+    tokenizer = thinker("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    template = ChatTemplate(tokenizer)
+    asked = template.encode([user("Of <think>")])
+    assert template.encode([user("Of <think>"), assistant("<think>Hm")])[: len(asked)] == asked
+    closed = tokenizer.convert_tokens_to_ids("</think>")
+    assert closed not in template.encode([user("Of <think>"), assistant("Of </think>")])
 
 
 @pytest.mark.parametrize(("end", "first"), [("[/INST]", "▁a"), ("\\n", "a"), (" ", "a")])
