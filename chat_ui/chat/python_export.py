@@ -13,7 +13,9 @@ from chat_ui.chat.messages import PromptMessage
 # As engine/sampler.py, which takes the likeliest token below it.
 _GREEDY_BELOW: Final = 1e-3
 _CONTINUES: Final = (
-    "# The last message is the beginning of the answer; this is what comes after it.",
+    "# The last message is the beginning of the answer; this is what comes after it. chat_ui goes",
+    "# on with the whole of it. transformers renders it with the model's chat template: where that",
+    "# trims white space or drops a thought, it goes on with what is left, or raises ValueError.",
 )
 
 
@@ -57,8 +59,8 @@ def to_python(
         "",
         *_repeats(config, is_greedy=is_greedy),
         *([f"set_seed({config.seed!r})"] if is_seeded else []),
-        *_asking(config, template or {}, is_greedy=is_greedy),
         *(_CONTINUES if messages and messages[-1].role == "assistant" else ()),
+        *_asking(config, template or {}, is_greedy=is_greedy),
         'print(answer[0]["generated_text"])',
     ]
     return "\n".join(lines) + "\n"

@@ -169,6 +169,7 @@ def test_a_begun_answer_is_said_to_go_on():
     source = to_python("m", "full", begun, GenerationConfig())
     assert calls(source)["messages"][-1] == {"role": "assistant", "content": "Well, "}
     assert "the beginning of the answer" in source
+    assert "or raises ValueError" in source
     assert "the beginning of the answer" not in to_python("m", "full", PROMPT, GenerationConfig())
 
 
