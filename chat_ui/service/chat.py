@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chat_ui.chat import exchange, markdown_export
-from chat_ui.chat.imports import MAX_CONVERSATIONS
+from chat_ui.chat.imports import MAX_CONVERSATIONS, encodable
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, is_temporary
 from chat_ui.errors import EngineError, NotAllowedError, NotFoundError
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.service import files
 from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
-from chat_ui.service.checks import encodable
 from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.forecasts import precision_name
 from chat_ui.service.replies import ReplyOptions

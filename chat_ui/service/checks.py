@@ -4,6 +4,7 @@ import secrets
 from dataclasses import replace
 
 from chat_ui.chat.generation import MAX_SEED
+from chat_ui.chat.imports import encodable
 from chat_ui.errors import InvalidRequestError
 from chat_ui.service.replies import ReplyOptions
 
@@ -54,8 +55,3 @@ def checked_options(options: ReplyOptions, limit: int) -> ReplyOptions:
         config=replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
         begins_with=encodable(begins_with) if begins_with.strip() else "",
     )
-
-
-def encodable(text: str) -> str:
-    """Half of a surrogate pair is no text: neither tokenizers nor databases take it."""
-    return text.encode("utf-8", "replace").decode()

@@ -275,7 +275,7 @@ def test_a_beginning_over_the_limit_is_refused(service: ChatService) -> None:
     with pytest.raises(InvalidRequestError, match="beginning of the answer"):
         service.reply(ANNA, None, "Hello", given("x" * 32_001))
     assert service.conversations(ANNA) == []
-    assert ended(service.reply(ANNA, None, "x", given("\ud800"))).snapshot().text[0] == "?"
+    assert ended(service.reply(ANNA, None, "x", given("\ud800"))).snapshot().text[0] == "\ufffd"
 
 
 def test_nothing_to_regenerate_is_a_sentence(service: ChatService) -> None:
@@ -303,7 +303,7 @@ def test_a_message_over_the_limit_is_refused_with_the_numbers(service: ChatServi
 
 def test_half_a_surrogate_pair_is_no_text_and_does_no_harm(service: ChatService) -> None:
     reply = ended(service.reply(ANNA, None, "a\ud800b", OPTIONS))
-    assert texts(service, reply.conversation_id)[0] == "a?b"
+    assert texts(service, reply.conversation_id)[0] == "a\ufffdb"
 
 
 def test_a_foreign_conversation_and_an_unknown_one_answer_alike(service: ChatService) -> None:
