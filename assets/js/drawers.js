@@ -46,6 +46,15 @@
     show();
   });
 
+  // What lies below one that is open is not pressed by the click that closes it.
+  document.addEventListener("click", (event) => {
+    if (WIDE.matches || !SIDES.some(isOpen)) return;
+    if (event.target.closest?.("#rail, #panels, #bar, dialog, [popover]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    close();
+  }, true);
+
   document.addEventListener("click", (event) => {
     const side = SIDES.find((one) => event.target.closest?.(`#${TOGGLES[one]}`));
     if (side) toggle(side);

@@ -59,8 +59,9 @@
     } catch {
       answer = { error: ui.text("page.away_unsaved") };
     }
+    answer ??= { error: ui.text("page.away_unsaved") }; // Gradio tells the console of it, and nobody else
     isSaving = false;
-    if (answer?.error) {
+    if (answer.error) {
       ui.showAlert(answer.error);
       return;
     }

@@ -36,8 +36,9 @@
     } catch {
       answer = { error: ui.text("page.away_undone") };
     }
-    if (answer?.error) ui.showAlert(answer.error);
-    return answer?.error ? null : answer;
+    answer ??= { error: ui.text("page.away_undone") }; // Gradio tells the console of it, and nobody else
+    if (answer.error) ui.showAlert(answer.error);
+    return answer.error ? null : answer;
   }
 
   // ---- drawing ----
@@ -157,13 +158,17 @@
     if (done) ui.refresh();
   }
 
+  let isBranching = false;
   const ACTS = {
     edit: async (message) => {
       const answer = await call("message_text", message);
       if (answer) ui.editing.begin(message, answer.text);
     },
     branch: async (message) => {
+      if (isBranching) return; // a double click means one
+      isBranching = true;
       const answer = await call("branch", message);
+      isBranching = false;
       if (answer) ui.choose(answer.conversation);
     },
     python: async (message, made) => {

@@ -96,7 +96,7 @@
   function keepFromSending(event) {
     // A second press at once is one too many: a new text in the box is not that.
     const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
-    if (ui.editing.ofAnswer() && box()?.value.trim()) {
+    if (ui.editing.ofAnswer() && box()?.value.trim() && !ui.isAway()) {
       event.preventDefault();
       event.stopImmediatePropagation();
       ui.editing.save(box().value);
@@ -119,6 +119,15 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#send")) keepFromSending(event);
   }, true);
+
+  // Buttons that go away when they are pressed take the focus with them. A finger would get a keyboard for it.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#send, #stop, #regenerate, #continue")) return;
+    if (window.matchMedia("(hover: none)").matches) return;
+    setTimeout(() => {
+      if (document.activeElement === document.body || !document.activeElement?.offsetParent) box()?.focus({ preventScroll: true });
+    }, 400);
+  });
 
   let openingTimer = 0;
   function setOpening(is) {

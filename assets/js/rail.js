@@ -9,6 +9,7 @@
   const nav = () => byId("rail-island")?.querySelector("nav");
 
   const MOST = 200; // so many the server lists; a search finds the others, too
+  const MOST_FOUND = 50; // so many a search gives
   const SEARCH_MS = 200;
   const UNDO_MS = 60_000; // the server waits twice as long
   const DAY_MS = 86_400_000;
@@ -23,7 +24,8 @@
   let all = []; // the list as the server has it
   let found = null; // what the search found, or null where there is none
   let renamed = null; // {id, title}: the one whose title is being typed
-  let deleted = null; // {id, title, wasOpen}
+  let deleted = []; // {id, title, wasOpen} of each that Undo brings back, the last first
+  let deletedAt = -1000; // in ms
   let searchTimer = 0;
   let undoTimer = 0;
   let searches = 0;
@@ -36,8 +38,9 @@
     } catch {
       answer = { error: ui.text("page.away_undone") };
     }
-    if (answer?.error) ui.showAlert(answer.error);
-    return answer?.error ? null : answer;
+    answer ??= { error: ui.text("page.away_undone") }; // Gradio tells the console of it, and nobody else
+    if (answer.error) ui.showAlert(answer.error);
+    return answer.error ? null : answer;
   }
 
   async function change(name, given) {
@@ -61,7 +64,9 @@
   }
 
   function note() {
-    if (found) return found.length ? "" : ui.text("rail.not_found");
+    if (found) {
+      return found.length >= MOST_FOUND ? ui.text("rail.many_found") : found.length ? "" : ui.text("rail.not_found");
+    }
     if (!all.length) return NONE;
     return all.length < MOST ? "" : ui.text("rail.newest");
   }
@@ -165,9 +170,9 @@
     input.value = one.title;
     input.maxLength = 200;
     input.setAttribute("aria-label", ui.text("rail.title"));
-    renamed = { id: one.id };
+    const mine = (renamed = { id: one.id });
     const end = async (isKept) => {
-      if (!renamed) return;
+      if (renamed !== mine) return;
       renamed = null;
       const title = input.value.trim();
       const hadFocus = input === document.activeElement;
@@ -180,13 +185,17 @@
     };
     input.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
-      if (event.key === "Enter") end(true);
+      if (event.key === "Enter") {
+        event.preventDefault(); // else it would press Rename, which has the focus by then
+        end(true);
+      }
       if (event.key === "Escape") {
         event.stopPropagation();
         end(false);
       }
     });
-    input.addEventListener("blur", () => end(true));
+    // A click has left the box: it reaches its own target before that is drawn anew.
+    input.addEventListener("blur", () => setTimeout(() => end(true), 250));
     item.replaceChildren(item.querySelector("a"), input);
     item.classList.add("renaming");
     input.focus();
@@ -194,24 +203,30 @@
   }
 
   async function remove(one) {
+    // The next row comes to where this one was: a double click means this one alone.
+    if (performance.now() - deletedAt < 700) return;
+    deletedAt = performance.now();
     if (!(await change("delete_conversation", { id: one.id }))) return;
+    deletedAt = performance.now();
     const wasOpen = ui.page.conversation === one.id;
     all = all.filter((other) => other.id !== one.id);
     draw();
     if (wasOpen) ui.choose("");
-    showUndo({ ...one, wasOpen });
+    deleted.push({ ...one, wasOpen });
+    showUndo();
   }
 
   async function restore() {
-    const { id, wasOpen } = deleted;
-    showUndo(null);
+    const { id, wasOpen } = deleted.pop();
+    showUndo();
     if (!(await change("restore_conversation", { id }))) return;
     // Whoever has begun another chat meanwhile stays in it.
     if (wasOpen && !ui.page.conversation) ui.choose(id);
+    else if (!deleted.length) rowOf(id)?.querySelector("a").focus();
   }
 
-  function showUndo(one) {
-    deleted = one;
+  function showUndo() {
+    const one = deleted.at(-1);
     clearTimeout(undoTimer);
     const place = byId("undo");
     if (!one) {
@@ -226,7 +241,10 @@
     undo.addEventListener("click", restore);
     place.replaceChildren(sentence, undo);
     undo.focus({ preventScroll: true });
-    undoTimer = setTimeout(() => showUndo(null), UNDO_MS);
+    undoTimer = setTimeout(() => {
+      deleted = [];
+      showUndo();
+    }, UNDO_MS);
   }
 
   // ---- the search ----

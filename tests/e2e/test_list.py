@@ -216,3 +216,65 @@ def test_the_list_on_a_phone(new_context, server):
     expect(nav(page)).to_be_hidden()
     expect(answers(page)).to_have_text("You said: Alpha")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_double_click_deletes_one_and_undo_reaches_all(chat):
+    begin(chat, "Alpha", "Beta", "Gamma")
+    bin_ = button(chat, "Delete").first.bounding_box()
+    assert bin_ is not None
+    chat.mouse.dblclick(bin_["x"] + 8, bin_["y"] + 8, delay=60)
+    expect(nav(chat).get_by_role("link")).to_have_count(2)
+    expect(chat.get_by_role("alert")).to_be_empty()
+    link(chat, "Alpha").hover()
+    chat.wait_for_timeout(800)  # as long as a second click counts as a double one
+    row = nav(chat).get_by_role("listitem").filter(has_text="Alpha")
+    row.get_by_role("button", name="Delete").click()
+    expect(nav(chat).get_by_role("link")).to_have_count(1)
+    button(chat, "Undo").click()
+    expect(link(chat, "Alpha")).to_be_visible()
+    button(chat, "Undo").click()
+    expect(link(chat, "Gamma")).to_be_visible()
+    expect(button(chat, "Undo")).to_have_count(0)
+
+
+def test_enter_on_an_unchanged_title_ends_the_renaming(chat):
+    begin(chat, "Alpha")
+    button(chat, "Rename").click()
+    chat.get_by_role("textbox", name="Title").press("Enter")
+    expect(button(chat, "Rename")).to_be_focused()
+    expect(chat.get_by_role("textbox", name="Title")).to_have_count(0)
+
+
+def test_a_click_elsewhere_while_renaming_is_not_swallowed(chat):
+    begin(chat, "Alpha", "Beta")
+    button(chat, "Rename").click()
+    link(chat, "Alpha").click()
+    expect(answers(chat)).to_have_text(["You said: Alpha"])
+    expect(chat.get_by_role("textbox", name="Title")).to_have_count(0)
+
+
+def test_what_can_not_be_done_is_said_and_not_shown_as_done(serve, page):
+    server = serve()
+    open_chat(page, server.url)
+    begin(page, "Alpha")
+    page.get_by_role("group", name="Answer").get_by_role("button", name="Edit message").click()
+    message_box(page).fill("My own words")
+    server.kill()
+    message_box(page).press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("The server doesn't answer.")
+    expect(message_box(page)).to_have_value("My own words")
+    button(page, "Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server doesn't answer.")
+    expect(link(page, "Alpha")).to_be_visible()
+    expect(button(page, "Undo")).to_have_count(0)
+
+
+def test_a_tap_beside_an_open_drawer_closes_it_and_presses_nothing(new_context, server):
+    page = new_context(viewport={"width": 360, "height": 740}, has_touch=True).new_page()
+    open_chat(page, server.url)
+    button(page, "Conversations").tap()
+    expect(nav(page)).to_be_visible()
+    page.touchscreen.tap(350, 400)
+    expect(nav(page)).to_be_hidden()
+    expect(page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
+    expect(answers(page)).to_have_count(0)
