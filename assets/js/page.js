@@ -130,11 +130,13 @@
   });
 
   let openingTimer = 0;
+  let openingAt = 0; // in ms
   function setOpening(is) {
     page.isOpening = is;
+    if (is) openingAt = performance.now();
     clearTimeout(openingTimer);
     // An event that never ends must not keep the page from sending for ever.
-    if (is) openingTimer = setTimeout(() => setOpening(false), 10000);
+    if (is) openingTimer = setTimeout(() => setOpening(false), 30000);
     if (is || !page.isHeld) return;
     page.isHeld = false;
     setTimeout(() => byId("send")?.click(), 50); // Gradio has to know the conversation first
@@ -298,22 +300,25 @@
     if (now.kind !== "sent" && now.kind !== "done") ui.announcer.cancel();
     if (now.kind === "unsent" || now.kind === "refused") setSending(false);
     if (now.kind === "opened" || now.kind === "absent") {
-      if (page.expected !== page.conversation) {
+      if ("conversation" in now && page.expected !== page.conversation) {
         page.isBusy = false; // that was the one before; the new one's status says it anew
         setSending(false);
       }
       setOpening(false);
     }
-    // What was just done may have opened this one, and is still told.
-    if (now.sentence || byId("alert")?.dataset.kind !== "done") showAlert(now.sentence);
+    // What was just done may have opened this one, and what was said since it was asked for is still true.
+    const isSince = now.kind === "opened" && alertAt > openingAt;
+    if (now.sentence || !(isSince || byId("alert")?.dataset.kind === "done")) showAlert(now.sentence);
     if (now.kind !== "opened") ui.pulse();
   }
 
   let alertTimer = 0;
+  let alertAt = 0; // in ms
   function showAlert(sentence, kind = "error") {
     const place = byId("alert");
     if (!place) return;
     place.dataset.kind = sentence ? kind : "";
+    alertAt = performance.now();
     clearTimeout(alertTimer);
     if (kind === "done") alertTimer = setTimeout(() => showAlert(""), 10_000);
     if (!sentence) {

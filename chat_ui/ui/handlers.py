@@ -66,12 +66,15 @@ class Handlers:
         said = outcome("opened", conversation=conversation.id)
         return conversation.id, conversation.system_prompt, WINDOW, said
 
-    async def load(
-        self, request: gr.Request, conversation_id: object
-    ) -> tuple[str, Any, int, Outcome]:
-        """Show what the page's address says. A new chat leaves alone what was typed meanwhile."""
+    async def load(self, request: gr.Request, conversation_id: object) -> tuple[Any, ...]:
+        """Show what the page's address says. A new chat leaves all alone: on a slow machine a
+        message may have been sent by then, and would be left.
+        """
         shown = await self.open(request, conversation_id)
-        return shown if shown[0] else (shown[0], gr.skip(), *shown[2:])
+        if shown[0]:
+            return shown
+        said = {name: value for name, value in shown[-1].items() if name != "conversation"}
+        return gr.skip(), gr.skip(), gr.skip(), said
 
     async def send(
         self,

@@ -91,10 +91,13 @@ def test_opening_gives_the_system_prompt(service, handlers, request_):
     assert (given[3]["kind"], given[3]["conversation"]) == ("opened", "c1")
 
 
-def test_loading_a_new_chat_leaves_alone_what_was_typed_meanwhile(service, handlers, request_):
-    given = asyncio.run(handlers.load(request_, ""))
-    assert given[0] == ""
-    assert given[1] == gr.skip()
+def test_loading_a_new_chat_leaves_alone_what_was_typed_or_sent_meanwhile(
+    service, handlers, request_
+):
+    *given, said = asyncio.run(handlers.load(request_, ""))
+    assert given == [gr.skip(), gr.skip(), gr.skip()]
+    assert said["kind"] == "opened"
+    assert "conversation" not in said, "the page may show one by now"
     service.kept["c1"] = conversation_of("Hello", "Hi")
     assert asyncio.run(handlers.load(request_, "c1"))[:2] == ("c1", "Be kind.")
 
