@@ -5,7 +5,7 @@
   if (ui.files) return;
 
   const byId = (id) => document.getElementById(id);
-  const MOST_MB = 100; // as ui/list_server.py
+  const MOST_MB = 100; // as MAX_FILE_CHARS of service/files.py
 
   function download({ name, text, type }) {
     const link = document.createElement("a");

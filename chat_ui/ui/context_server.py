@@ -1,15 +1,19 @@
 """What the meter "Context" asks the server for: a call of the page's script (`server_call`)."""
 
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of
-
-ID_CHARS: Final = 64
-TEXT_CHARS: Final = 1_000_000
+from chat_ui.ui.server_call import (
+    ID_CHARS,
+    TEXT_CHARS,
+    Answer,
+    ServerFunction,
+    served,
+    text_of,
+)
 
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:

@@ -7,7 +7,7 @@ they return as an Outcome, which the page's script shows; no error of ours becom
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -16,6 +16,7 @@ from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.ui.follow import WINDOW, checked_window
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels import generation
+from chat_ui.ui.server_call import ID_CHARS
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ T = TypeVar("T")
 
 # {"nonce", "kind", "sentence"}: what an event came to; assets/js/page.js reads it.
 Outcome = dict[str, Any]
-
-ID_CHARS: Final = 64
 
 
 def outcome(kind: str, sentence: str = "", conversation: str | None = None) -> Outcome:

@@ -8,16 +8,21 @@ from typing import Any, Final
 from chat_ui.chat.messages import ConversationSummary
 from chat_ui.errors import BusyError, InvalidRequestError
 from chat_ui.service import ChatService
+from chat_ui.service.files import MAX_FILE_CHARS
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
+from chat_ui.ui.server_call import (
+    ID_CHARS,
+    TEXT_CHARS,
+    Answer,
+    ServerFunction,
+    served,
+    text_of,
+    told,
+)
 from chat_ui.ui.texts import ENGLISH, Texts
 
-# What the service refuses in words of its own may come this far.
-TEXT_CHARS: Final = 10_000
-ID_CHARS: Final = 64
-# Of a file that is imported; assets/js/files.js says so before it sends a larger one. Of strangers
-# less is taken: reading it takes several times that in memory.
-FILE_CHARS: Final = 100_000_000
+# Of a file that is imported. Of strangers less is taken than `MAX_FILE_CHARS`, of which
+# assets/js/files.js knows, too: reading it takes several times that in memory.
 STRANGERS_FILE_CHARS: Final = 2_000_000
 
 
@@ -52,8 +57,8 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
 
     def import_conversations(owner: str, given: Any, say: Texts) -> Answer:
         """Of {"text": a file's}."""
-        limit = STRANGERS_FILE_CHARS if service.settings.model_is_fixed else FILE_CHARS
-        text = text_of(given, "text", FILE_CHARS)
+        limit = STRANGERS_FILE_CHARS if service.settings.model_is_fixed else MAX_FILE_CHARS
+        text = text_of(given, "text", MAX_FILE_CHARS)
         if len(text) > limit:
             raise InvalidRequestError(
                 f"This file is larger than {limit:,} characters.", "Import it in parts."

@@ -1,6 +1,6 @@
 """What is asked of the server about one message: calls of the page's script (`server_call`)."""
 
-from typing import Any, Final
+from typing import Any
 
 from chat_ui.chat.messages import Message
 from chat_ui.errors import NotFoundError
@@ -9,12 +9,16 @@ from chat_ui.ui.details import details
 from chat_ui.ui.follow import checked_window
 from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, ServerFunction, served, text_of, told
+from chat_ui.ui.server_call import (
+    ID_CHARS,
+    TEXT_CHARS,
+    Answer,
+    ServerFunction,
+    served,
+    text_of,
+    told,
+)
 from chat_ui.ui.texts import Texts
-
-ID_CHARS: Final = 64
-# What the service refuses in words of its own may come this far.
-TEXT_CHARS: Final = 1_000_000
 
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:

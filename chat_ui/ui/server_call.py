@@ -6,7 +6,8 @@ sentence}. Its owner is the one of the request's cookie, never one that it was g
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import wraps
+from typing import Any, Final
 
 import gradio as gr
 
@@ -16,6 +17,11 @@ from chat_ui.ui.texts import Texts, texts_for
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
+
+# Longer ones are no id.
+ID_CHARS: Final = 64
+# What the service refuses in words of its own may come this far.
+TEXT_CHARS: Final = 1_000_000
 
 Answer = dict[str, Any]
 ServerFunction = Callable[[Any, gr.Request], Awaitable[Answer]]
@@ -40,16 +46,15 @@ def asked_with(offload: Offload) -> Asked:
 
 def served(offload: Offload, *calls: Callable[[str, Any], Answer]) -> list[ServerFunction]:
     """Server functions of calls that take the owner and what was sent, under the calls' names."""
-    asked = asked_with(offload)
 
-    def function(call: Callable[[str, Any], Answer]) -> ServerFunction:
-        async def server_function(given: Any, request: gr.Request) -> Answer:
-            return await asked(request, lambda owner: call(owner, given))
+    def without_texts(call: Callable[[str, Any], Answer]) -> Callable[[str, Any, Texts], Answer]:
+        @wraps(call)
+        def called(owner: str, given: Any, _say: Texts) -> Answer:
+            return call(owner, given)
 
-        server_function.__name__ = call.__name__  # by which the page's script calls it
-        return server_function
+        return called
 
-    return [function(call) for call in calls]
+    return told(offload, *map(without_texts, calls))
 
 
 def told(offload: Offload, *calls: Callable[[str, Any, Texts], Answer]) -> list[ServerFunction]:
@@ -61,7 +66,7 @@ def told(offload: Offload, *calls: Callable[[str, Any, Texts], Answer]) -> list[
             say = texts_for(request)
             return await asked(request, lambda owner: call(owner, given, say))
 
-        server_function.__name__ = call.__name__
+        server_function.__name__ = call.__name__  # by which the page's script calls it
         return server_function
 
     return [function(call) for call in calls]
