@@ -64,9 +64,9 @@ def find(connection: Connection, owner: str, conversation_id: str) -> Row[Any]:
 
 
 def require(
-    connection: Connection, owner: str, conversation_id: str, message_id: str, role: Role
+    connection: Connection, owner: str, conversation_id: str, message_id: str, *roles: Role
 ) -> str | None:
-    """The parent's id of a message of the owner's conversation, in this role.
+    """The parent's id of a message of the owner's conversation, in one of these roles.
 
     Raises:
         NotFoundError: there is none.
@@ -76,7 +76,7 @@ def require(
         .join(conversations, conversations.c.id == messages.c.conversation_id)
         .where(
             messages.c.id == checked(message_id),
-            messages.c.role == role,
+            messages.c.role.in_(roles),
             conversations.c.id == conversation_id,
             conversations.c.owner == owner,
         )

@@ -21,6 +21,7 @@ def empty_status() -> Status:
     """Of the page before its first message."""
     return {
         "conversation": "",
+        "head": "",
         "title": "",
         "temporary": False,
         "version": "",
@@ -49,6 +50,7 @@ def conversation_status(conversation: Conversation, earlier: int, say: Texts = E
     path = conversation.path()
     status = empty_status() | {
         "conversation": conversation.id,
+        "head": conversation.head_id or "",
         "title": conversation.title,
         "temporary": conversation.is_temporary,
         "version": version(conversation),

@@ -223,6 +223,44 @@ def test_another_tab_follows_to_the_version_that_is_shown(chat, server):
     expect(answers(other)).to_have_text(["You said: Alpha"])
 
 
+def test_what_is_asked_for_is_asked_of_the_answer_that_one_sees(chat, server):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    other = chat.context.new_page()
+    open_chat(other, f"{server.url}/?c={conversation_id(chat)}")
+    expect(answers(other)).to_have_text(["You said: Alpha"])
+    other.evaluate("chatUI.followNews = () => {}")  # the news has not reached this tab yet
+    send(chat, "Beta")
+    wait_until_answered(chat, 2)
+    send(other, "Gamma")
+    wait_until_answered(other, 2)
+    expect(questions(other)).to_have_text(["Alpha", "Gamma"])
+    expect(where(other, "Your message")).to_have_text("2 / 2")
+    expect(questions(chat)).to_have_text(["Alpha", "Gamma"])
+    chat.evaluate("chatUI.followNews = () => {}")
+    press(other, "Your message", "Previous version")
+    expect(answers(other)).to_have_text(["You said: Alpha", "You said: Beta"])
+    button(chat, "Regenerate").click()
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+    expect(questions(chat)).to_have_text(["Alpha", "Gamma"])
+
+
+def test_continue_goes_on_with_the_answer_that_one_sees(chat, server):
+    send(chat, "count to 400 at 20")
+    expect(answers(chat)).to_contain_text("w3")
+    button(chat, "Stop").click()
+    expect(button(chat, "Continue")).to_be_visible()
+    other = chat.context.new_page()
+    open_chat(other, f"{server.url}/?c={conversation_id(chat)}")
+    expect(button(other, "Continue")).to_be_visible()
+    chat.evaluate("chatUI.followNews = () => {}")
+    edit(other, "Answer", "Mine")
+    expect(where(other, "Answer")).to_have_text("2 / 2")
+    button(chat, "Continue").click()
+    expect(where(chat, "Answer")).to_have_text("3 / 3")
+    expect(answers(chat).last).to_contain_text("w1 w2 w3 w")
+
+
 def test_details_tell_how_an_answer_was_made(chat):
     chat.get_by_role("textbox", name="System prompt", exact=True).fill("Be a pirate.")
     send(chat, "Alpha")

@@ -84,6 +84,28 @@ def test_there_is_no_answer_without_a_question(service: ChatService) -> None:
     assert service.running(ANNA, alone.id) is None
 
 
+# ---- after the message that a page shows ----
+
+
+def test_a_message_follows_the_one_that_its_page_shows(service: ChatService) -> None:
+    c = told(service, "One", "Two")
+    shown_there = c.messages[1]
+    reply = ended(service.reply(ANNA, c.id, "Three", OPTIONS, after_id=shown_there.id))
+    assert shown(service, c.id) == ["One", "You said: One", "Three", "You said: Three"]
+    assert service.conversation(ANNA, c.id).head_id == reply.message_id
+    assert service.conversation(ANNA, c.id).messages[:4] == c.messages, "the other branch stays"
+    ended(service.reply(ANNA, c.id, "Four", OPTIONS, after_id=c.messages[2].id))
+    assert shown(service, c.id)[-3:] == ["Two", "Four", "You said: Two\n\nFour"]
+
+
+def test_a_message_of_another_conversation_is_followed_by_none(service: ChatService) -> None:
+    c, other = told(service, "One"), told(service, "Two")
+    with pytest.raises(NotFoundError):
+        service.reply(ANNA, c.id, "Three", OPTIONS, after_id=other.messages[1].id)
+    assert service.conversation(ANNA, c.id) == c
+    assert service.running(ANNA, c.id) is None
+
+
 # ---- continue_answer ----
 
 

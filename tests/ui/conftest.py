@@ -172,14 +172,23 @@ class FakeService:
         text: str,
         options: ReplyOptions,
         *,
+        after_id: str | None,
         is_temporary: bool,
     ) -> Reply:
         more = ("temporary",) if is_temporary else ()
+        if after_id is not None:
+            more = (*more, f"after {after_id}")
         self._note("reply", owner, conversation_id, text, options, *more)
         return Reply(conversation_id or "new", "m1", Numbers(), 0.0)
 
-    def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
-        self._note("regenerate", owner, conversation_id, options)
+    def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        options: ReplyOptions,
+        message_id: str | None = None,
+    ) -> Reply:
+        self._note("regenerate", owner, conversation_id, options, message_id)
         return Reply(conversation_id, "m1", Numbers(), 0.0)
 
     def edit_question(
