@@ -100,6 +100,14 @@
   function keepFromSending(event) {
     // A second press at once is one too many: a new text in the box is not that.
     const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
+    if (ui.editing.isUnchanged()) { // there is nothing to send, and a second press must not send the draft
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      page.pressedAt = performance.now();
+      page.isPressed = true;
+      ui.editing.end();
+      return;
+    }
     if (ui.editing.ofAnswer() && box()?.value.trim() && !ui.isAway()) {
       event.preventDefault();
       event.stopImmediatePropagation();

@@ -116,6 +116,28 @@ def test_enter_pressed_twice_stores_an_edited_answer_once(chat):
     expect(where(chat, "Answer")).to_have_text("2 / 2")
 
 
+@pytest.mark.parametrize("kind", ["Your message", "Answer"])
+def test_an_edit_that_changes_nothing_makes_no_version(chat, kind):
+    send(chat, "Alpha\nand more")
+    wait_until_answered(chat, 1)
+    before = chat.evaluate("chatUI.page.version")
+    message_box(chat).fill("A draft")
+    press(chat, kind, "Edit message")
+    expect(message_box(chat)).to_have_value(re.compile("Alpha"))
+    # A second press at once does not send the draft either.
+    chat.evaluate("""() => {
+      const box = document.querySelector('#message textarea');
+      for (const _ of [1, 2]) {
+        box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+      }
+    }""")
+    expect(chat.get_by_text("Editing ")).to_be_hidden()
+    expect(message_box(chat)).to_have_value("A draft")
+    chat.reload()
+    expect(answers(chat)).to_have_count(1)
+    chat.wait_for_function("(before) => chatUI.page.version === before", arg=before)
+
+
 def test_what_is_typed_after_an_edited_question_was_sent_stays(chat):
     send(chat, "Alpha")
     wait_until_answered(chat, 1)
