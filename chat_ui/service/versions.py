@@ -6,8 +6,9 @@ Whatever is done, nothing that was written is altered or lost: it becomes anothe
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import reduce
 
-from chat_ui.chat.messages import Conversation, Message, title_of
+from chat_ui.chat.messages import Conversation, Message, Numbers, title_of
 from chat_ui.errors import BusyError, ChatUIError, InvalidRequestError, NotFoundError
 from chat_ui.service.checks import checked_options, checked_text
 from chat_ui.service.files import message_of
@@ -123,6 +124,8 @@ class Versions(Opened):
     ) -> Reply:
         """Let the model go on with an answer, in a new version that begins with its whole text.
 
+        Its numbers are those of the whole answer, see `Numbers.after`.
+
         Args:
             owner: whose conversation.
             conversation_id: which.
@@ -150,10 +153,12 @@ class Versions(Opened):
             question, answers = _turn(conversation, begun.id)
             text = "\n\n".join(answer.content for answer in answers if answer.content)
             options = replace(options, begins_with=text)
+            earlier = reduce(lambda before, part: part.numbers.after(before), answers, Numbers())
             answer = self._store_of(conversation_id).add_answer(
                 owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
             )
-            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+            job = Job(owner, question.id, options, sent_at, earlier)
+            return begin(job, conversation_id, answer)
 
     def edit_question(
         self, owner: str, conversation_id: str, message_id: str, text: str, options: ReplyOptions

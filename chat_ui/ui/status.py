@@ -161,6 +161,8 @@ def ending(message: Message, say: Texts = ENGLISH) -> str:
     if message.state == "stopped":
         return say("status.stopped")
     if message.state == "length":
+        if message.recipe is not None and message.recipe.given:
+            count = None  # of an answer that went on, it is of more than the limit counts
         return say("status.limit", count) if count else say("status.limit_unknown")
     if message.state in ("interrupted", "writing"):
         # One that is "writing" in the store and has no Reply lost its server, too.

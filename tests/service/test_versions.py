@@ -124,13 +124,39 @@ def test_an_answer_goes_on_in_another_version(
     assert (new.parent_id, new.content) == (question.id, "You said: Two and more")
     assert new.recipe is not None
     assert (new.recipe.given, new.recipe.system_prompt) == ("You said: Two", "Be brief.")
-    assert new.numbers.completion_tokens == 2
+    assert answer.numbers.completion_tokens is not None
+    assert new.numbers.completion_tokens == answer.numbers.completion_tokens + 2
+    assert new.numbers.first_token_s == answer.numbers.first_token_s
+    assert new.numbers.prompt_tokens == answer.numbers.prompt_tokens
     assert asked[-1] == (
         "system:Be brief.|user:One|assistant:You said: One|user:Two|assistant:You said: Two",
         True,
     )
     again = ended(service.continue_answer(ANNA, c.id, new.id, OPTIONS))
     assert again.snapshot().text == "You said: Two and more and more"
+
+
+def test_of_an_answer_that_a_person_began_the_numbers_are_the_model_s_part(
+    service: ChatService, loader: FakeLoader
+) -> None:
+    c = told(service, "One")
+    loader.engines[0]._answer = lambda prompt: Script(" and more")
+    mine = service.edit_answer(ANNA, c.id, c.messages[1].id, "Mine")
+    reply = ended(service.continue_answer(ANNA, c.id, mine, OPTIONS))
+    assert reply.snapshot().numbers.completion_tokens == 2
+
+
+def test_the_machine_is_not_measured_by_an_answer_that_went_on(
+    service: ChatService, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = told(service, "One")
+    measured: list[Numbers] = []
+    replies = service._backend.replies
+    monkeypatch.setattr(replies, "_answered", lambda facts, numbers: measured.append(numbers))
+    went_on = ended(service.continue_answer(ANNA, c.id, c.messages[1].id, OPTIONS))
+    again = ended(service.regenerate(ANNA, c.id, OPTIONS))
+    wait_until(lambda: bool(measured))
+    assert measured == [again.snapshot().numbers] != [went_on.snapshot().numbers]
 
 
 def test_an_answer_may_go_on_that_is_longer_than_a_message(
