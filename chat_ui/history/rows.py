@@ -159,7 +159,7 @@ def show(
 def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A conversation as it is in rows, ids and times too: its own, and its messages'.
 
-    An answer that is being written is interrupted there: nobody goes on with that one.
+    An answer that is being written is stopped there: it goes on where it was copied from.
 
     Args:
         conversation: its parents come before children.
@@ -178,7 +178,7 @@ def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, An
             "conversation_id": conversation.id,
             "content": storable(message.content),
             "error": None if message.error is None else storable(message.error),
-            "state": "interrupted" if message.state == "writing" else message.state,
+            "state": "stopped" if message.state == "writing" else message.state,
             "recipe": message.recipe and asdict(message.recipe.with_texts(storable)),
         }
         for message in conversation.messages
