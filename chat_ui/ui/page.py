@@ -69,6 +69,7 @@ class Parts:
 
 def build_page(service: ChatService) -> gr.Blocks:
     """The page, built and not launched. Building asks the service for nothing but its settings."""
+    service.on_gone(view.forget)
     offload = Threads()
     demo: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:

@@ -102,6 +102,7 @@ class FakeService:
     notice: str = ""
     unknown: tuple[Choice, ...] = ()
     pinned: set[str] = field(default_factory=set)
+    forgetters: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def model(self) -> ModelStatus:
@@ -238,6 +239,9 @@ class FakeService:
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)
+
+    def on_gone(self, forget: Callable[[], None]) -> None:
+        self.forgetters.append(forget)
 
     def model_choices(self) -> list[ChoiceGroup]:
         self._note("model_choices")

@@ -12,7 +12,7 @@ from gradio.i18n import I18nData
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.service import PRECISION_LABELS, temporary
 from chat_ui.settings import Settings
-from chat_ui.ui import islands, page
+from chat_ui.ui import islands, page, view
 from chat_ui.ui.panels import PANELS, appearance, model, system_prompt
 from chat_ui.ui.texts import ENGLISH
 from tests.ui.conftest import FakeService, on_this_thread
@@ -24,6 +24,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
     built = page.build_page(service)  # type: ignore[arg-type]
     assert service.called == [], "building the page must open nothing"
     return built
+
+
+def test_the_page_drops_the_texts_that_it_keeps_when_chats_are_gone_for_good(tmp_path):
+    service = FakeService(Settings(data_dir=tmp_path))
+    page.build_page(service)  # type: ignore[arg-type]
+    assert service.forgetters == [view.forget]
 
 
 def of_type(demo: gr.Blocks, kind: type) -> list[Any]:
