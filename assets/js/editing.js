@@ -8,12 +8,13 @@
   const byId = (id) => document.getElementById(id);
   const SAYS = { user: ui.text("editing.question"), assistant: ui.text("editing.answer") };
 
-  let now = null; // {id, role, draft}: which message, and what stood in the box before
+  let now = null; // {id, role, draft, text}: which message, what stood in the box before, and what it says
 
   function begin(message, text) {
     const draft = now ? now.draft : ui.draftInBox();
     now = { ...message, draft };
     ui.setBox(text);
+    now.text = ui.draftInBox(); // a box has its own ends of lines
     show();
     const box = document.querySelector("#message textarea");
     box?.focus();
@@ -73,6 +74,7 @@
   ui.editing = {
     begin, end, save,
     isOn: () => now !== null,
+    isUnchanged: () => now !== null && ui.draftInBox() === now.text,
     ofAnswer: () => now?.role === "assistant",
     id: () => now?.id ?? "",
     draft: () => now?.draft ?? null,

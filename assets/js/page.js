@@ -17,6 +17,7 @@
 
   const page = (ui.page = {
     conversation: null, // null until the first status has come
+    head: "", // the last message that is shown
     expected: null, // the one that was opened last; what shows another one comes late
     isTemporary: false, // it is kept in the server's memory only
     isDraftTemporary: false, // what stands in the box was typed there
@@ -63,10 +64,10 @@
   }
 
   // Runs as Send's `js`: the box is free for the next message before the server has answered.
-  function sending([text, , , ...values]) {
+  function sending([text, , , conversation, , ...values]) {
     page.isPressed = false;
     text ??= "";
-    values.unshift(text, ui.editing.id(), beginsTemporary());
+    values.unshift(text, ui.editing.id(), beginsTemporary(), conversation, shownIn(conversation));
     if (text.trim()) {
       page.unsent = text;
       setBox("");
@@ -76,11 +77,14 @@
     return values;
   }
 
-  function regenerating(values) {
+  function regenerating([conversation, , ...values]) {
     setSending(true);
     ui.scroll.stick();
-    return values;
+    return [conversation, shownIn(conversation), ...values];
   }
+
+  // What is asked for is asked of the message that one sees: another tab may show another version by now.
+  const shownIn = (conversation) => (conversation === page.conversation ? page.head : "");
 
   let sendingTimer = 0;
   function setSending(is) {
@@ -96,6 +100,14 @@
   function keepFromSending(event) {
     // A second press at once is one too many: a new text in the box is not that.
     const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
+    if (ui.editing.isUnchanged()) { // there is nothing to send, and a second press must not send the draft
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      page.pressedAt = performance.now();
+      page.isPressed = true;
+      ui.editing.end();
+      return;
+    }
     if (ui.editing.ofAnswer() && box()?.value.trim() && !ui.isAway()) {
       event.preventDefault();
       event.stopImmediatePropagation();
@@ -198,6 +210,7 @@
     ui.messages.show(now);
     page.isBusy = now.busy;
     page.version = now.version;
+    page.head = now.head;
     page.isTemporary = now.temporary;
     setSending(false);
     root.toggleAttribute("data-empty", now.empty);

@@ -228,8 +228,8 @@ def _message(item: object, now: datetime, begun_at: datetime) -> Message:
         role=role,
         content=checked_text(item.get("content")),
         created_at=checked_time(item.get("created_at"), now, begun_at),
-        # Nobody writes it any more.
-        state="interrupted" if state == "writing" else state,
+        # The export cut it off; no server has ended for that.
+        state="stopped" if state == "writing" else state,
         error=None if error is None else checked_text(error),
         numbers=_numbers(item.get("numbers")),
         recipe=_recipe(item.get("recipe")),

@@ -88,8 +88,11 @@ def checked_time(value: object, now: datetime, otherwise: datetime) -> datetime:
 
     Args:
         value: as the file has it.
-        now: with a zone; what is more than a day later is absurd.
+        now: with a zone; what is later is taken for now, and what is more than a day later, absurd.
         otherwise: for a time that is missing, unreadable or absurd.
+
+    Returns:
+        A time that is not later than `now`, or `otherwise`.
     """
     try:
         if isinstance(value, str):
@@ -103,7 +106,7 @@ def checked_time(value: object, now: datetime, otherwise: datetime) -> datetime:
             return otherwise
     except (ValueError, OverflowError, OSError):
         return otherwise
-    return found if _EARLIEST <= found <= now + _TOLERANCE else otherwise
+    return min(found, now) if _EARLIEST <= found <= now + _TOLERANCE else otherwise
 
 
 def assembled(draft: Conversation, parents: Mapping[str, str | None]) -> Conversation:

@@ -7,7 +7,7 @@ I/O and knows nothing of owners, which are the store's business.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -79,6 +79,43 @@ class Numbers:
     assisted_speedup: float | None = None
     thought_s: float | None = None
     model_id: str | None = None
+
+    def after(self, earlier: "Numbers") -> "Numbers":
+        """What is true of a whole answer, of which these are of the part that was written last.
+
+        Tokens, thought and decoding time are sums; the speed is that of all decoding, and the waits
+        between the parts are in none of them. Prompt, cache and first token are the first part's:
+        they are from when the answer was asked for. Seed, model and what the model was not shown
+        are the last part's.
+
+        Where nothing is known of the earlier part (a person wrote it) or another model or precision
+        did, these stay as they are: they are of the model that they name.
+
+        Args:
+            earlier: of what was there before.
+        """
+        is_same = (self.model_id, self.precision) == (earlier.model_id, earlier.precision)
+        if self.model_id is None or not is_same or not earlier.completion_tokens:
+            return self
+        parts = [part for part in (earlier, self) if part.decode_tokens_per_s]
+        decoded = [(part.completion_tokens or 1) - 1 for part in parts]
+        decode_s = sum(
+            tokens / (part.decode_tokens_per_s or 1.0)
+            for part, tokens in zip(parts, decoded, strict=True)
+        )
+        thoughts = [part.thought_s for part in (earlier, self) if part.thought_s is not None]
+        return replace(
+            self,
+            prompt_tokens=earlier.prompt_tokens,
+            reused_tokens=earlier.reused_tokens,
+            first_token_s=earlier.first_token_s,
+            completion_tokens=earlier.completion_tokens + (self.completion_tokens or 0),
+            decode_tokens_per_s=sum(decoded) / decode_s if decode_s else None,
+            drafted_tokens=earlier.drafted_tokens + self.drafted_tokens,
+            accepted_tokens=earlier.accepted_tokens + self.accepted_tokens,
+            assisted_speedup=self.assisted_speedup or earlier.assisted_speedup,
+            thought_s=sum(thoughts) if thoughts else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

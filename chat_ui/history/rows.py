@@ -64,9 +64,9 @@ def find(connection: Connection, owner: str, conversation_id: str) -> Row[Any]:
 
 
 def require(
-    connection: Connection, owner: str, conversation_id: str, message_id: str, role: Role
+    connection: Connection, owner: str, conversation_id: str, message_id: str, *roles: Role
 ) -> str | None:
-    """The parent's id of a message of the owner's conversation, in this role.
+    """The parent's id of a message of the owner's conversation, in one of these roles.
 
     Raises:
         NotFoundError: there is none.
@@ -76,7 +76,7 @@ def require(
         .join(conversations, conversations.c.id == messages.c.conversation_id)
         .where(
             messages.c.id == checked(message_id),
-            messages.c.role == role,
+            messages.c.role.in_(roles),
             conversations.c.id == conversation_id,
             conversations.c.owner == owner,
         )
@@ -159,7 +159,7 @@ def show(
 def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A conversation as it is in rows, ids and times too: its own, and its messages'.
 
-    An answer that is being written is interrupted there: nobody goes on with that one.
+    An answer that is being written is stopped there: it goes on where it was copied from.
 
     Args:
         conversation: its parents come before children.
@@ -178,7 +178,7 @@ def whole(conversation: Conversation) -> tuple[dict[str, Any], list[dict[str, An
             "conversation_id": conversation.id,
             "content": storable(message.content),
             "error": None if message.error is None else storable(message.error),
-            "state": "interrupted" if message.state == "writing" else message.state,
+            "state": "stopped" if message.state == "writing" else message.state,
             "recipe": message.recipe and asdict(message.recipe.with_texts(storable)),
         }
         for message in conversation.messages

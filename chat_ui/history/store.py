@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +21,7 @@ from chat_ui.chat.messages import (
     Message,
     MessageState,
     Numbers,
+    Role,
     title_of,
 )
 from chat_ui.chat.recipe import Recipe
@@ -162,7 +163,7 @@ class Store:
             owner: whose conversation it is.
             conversation_id: the conversation.
             text: the user's message.
-            parent_id: the answer it follows; None means the head, `ROOT` none.
+            parent_id: the message it follows; None means the head, `ROOT` none.
             system_prompt: the conversation's from now on.
             numbers: what is known of the answer beforehand.
             recipe: how it is asked for. The answer begins with the text that it gives.
@@ -171,7 +172,7 @@ class Store:
             The question and the answer, whose state is "writing".
 
         Raises:
-            NotFoundError: no such conversation for this owner, or no such answer in it.
+            NotFoundError: no such conversation for this owner, or no such message in it.
         """
         with self._transaction(self._writing) as connection:
             found = rows.find(connection, owner, conversation_id)
@@ -180,7 +181,7 @@ class Store:
             elif parent_id == ROOT:
                 parent_id = None
             else:
-                rows.require(connection, owner, found.id, parent_id, "assistant")
+                rows.require(connection, owner, found.id, parent_id, *get_args(Role))
             question = rows.append(connection, found.id, parent_id, "user", rows.storable(text))
             answer = rows.begin_answer(connection, found.id, question.id, numbers, recipe)
             title = found.title if found.head_id else title_of(question.content)

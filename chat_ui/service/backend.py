@@ -1,5 +1,6 @@
 """What the service opens on its first use: the data folder, the store, the models, the replies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,13 +41,16 @@ class Backend:
     lock: FileLock
 
 
-def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments) -> Backend:
+def open_backend(
+    settings: Settings, load: LoadEngine, instruments: Instruments, gone: Callable[[], None]
+) -> Backend:
     """Open the data folder and put the parts together; loads nothing.
 
     Args:
         settings: the app's.
         load: loads a model.
         instruments: count models and measure this machine.
+        gone: called once conversations are gone for good.
 
     Raises:
         StartupError: the data folder can't be used.
@@ -78,10 +82,10 @@ def open_backend(settings: Settings, load: LoadEngine, instruments: Instruments)
     )
     host = _make_host(settings, load, forecasts, activity)
     stores = Stores(store, Store.in_memory())
-    lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_))
+    lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
     replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
-    purge = Purge([stores.kept.list, stores.temporary.list])
+    purge = Purge([stores.kept.list, stores.temporary.list], gone)
     return Backend(stores, lifetimes, host, replies, forecasts, choosing, purge, lock)
 
 

@@ -190,6 +190,11 @@ class ContextMeter:
             is_too_long=is_too_long,
         )
 
+    def forget(self) -> None:
+        """Drop all that is kept, texts of conversations among it; it is counted anew when asked."""
+        with self._lock:
+            self._kept.clear()
+
     def _counted(self, key: _Key) -> _Counted | None:
         with self._lock:
             counted = self._kept.get(key)

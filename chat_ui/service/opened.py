@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import BusyError
@@ -31,6 +32,7 @@ class Opened:
         self._load = load
         self._instruments = instruments or RealInstruments()
         self._meter = ContextMeter()
+        self._forgetters = [self._meter.forget]
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
@@ -44,13 +46,26 @@ class Opened:
         """
         self._backend.host.start()
 
+    def on_gone(self, forget: Callable[[], None]) -> None:
+        """Have a function called, on any thread, whenever conversations are gone for good.
+
+        For whatever keeps texts of conversations to save time: nothing of them may stay.
+        """
+        self._forgetters.append(forget)
+
+    def _forget(self) -> None:
+        for forget in self._forgetters:
+            forget()
+
     @property
     def _backend(self) -> Backend:
         with self._opening:
             if self._opened is None:
                 if self._is_closed:
                     raise BusyError("The server is ending.", "Try again when it is back.")
-                self._opened = open_backend(self.settings, self._load, self._instruments)
+                self._opened = open_backend(
+                    self.settings, self._load, self._instruments, self._forget
+                )
             return self._opened
 
     @property

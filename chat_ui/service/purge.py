@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,10 +20,12 @@ class Purge:
 
     Args:
         lists: what is purged.
+        gone: called once conversations are gone.
     """
 
-    def __init__(self, lists: Sequence[ConversationList]) -> None:
+    def __init__(self, lists: Sequence[ConversationList], gone: Callable[[], None]) -> None:
         self._lists = lists
+        self._gone = gone
         self._lock = threading.Lock()
         self._is_due = False
         self._is_closed = False
@@ -49,7 +51,8 @@ class Purge:
             return
         try:
             for one in self._lists:
-                one.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S))
+                if one.purge(datetime.now(UTC) - timedelta(seconds=UNDO_S)):
+                    self._gone()
             if any(
                 one.has_deleted() for one in self._lists
             ):  # some were deleted while this one waited

@@ -64,12 +64,14 @@ class Job:
         question_id: the message to answer.
         options: how; `options.config.seed` is a number.
         sent_at: when it was asked for, monotonic clock in seconds.
+        earlier: of the answer that it goes on with, if it does.
     """
 
     owner: str
     question_id: str
     options: ReplyOptions
     sent_at: float
+    earlier: Numbers | None = None
 
 
 Begin = Callable[[Job, str, Message], Reply]
@@ -153,7 +155,14 @@ class Replies:
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
             nonlocal has_begun
             numbers = Numbers(seed=job.options.config.seed)
-            reply = Reply(conversation_id, answer.id, numbers, job.sent_at, job.options.begins_with)
+            reply = Reply(
+                conversation_id,
+                answer.id,
+                numbers,
+                job.sent_at,
+                job.options.begins_with,
+                job.earlier,
+            )
             thread = threading.Thread(
                 target=self._run, args=(reply, job), name="reply", daemon=True
             )
@@ -223,6 +232,8 @@ class Replies:
             with self._lock:
                 self._running.pop((job.owner, reply.conversation_id), None)
             reply.stored.set()
+        # The numbers of one that went on are of parts that may not all have been alone.
+        was_alone &= job.earlier is None
         if facts is not None and was_alone and reply.snapshot().state == "complete":
             self._answered(facts, reply.snapshot().numbers)
 

@@ -61,7 +61,8 @@ class Reply:
         message_id: the answer's message.
         numbers: what is known at the start.
         sent_at: when it was asked for, monotonic clock in seconds.
-        begins_with: the text that was given to it; the numbers count what comes after.
+        begins_with: the text that was given to it; it is in no number.
+        earlier: of the answer that it goes on with; its numbers are then those of the whole.
 
     Attributes:
         ended: set when it will not grow any more.
@@ -75,6 +76,7 @@ class Reply:
         numbers: Numbers,
         sent_at: float,
         begins_with: str = "",
+        earlier: Numbers | None = None,
     ) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
@@ -91,6 +93,8 @@ class Reply:
         self._end_state: MessageState | None = None
         self._followers = 0
         self._left_at = time.monotonic()
+        self._own = numbers
+        self._earlier = earlier or Numbers()
         self._now = ReplySnapshot(0, "queued", begins_with, "writing", None, numbers)
 
     @property
@@ -183,8 +187,7 @@ class Reply:
     def _learn(self, **numbers: object) -> None:
         with self._lock:
             if not self.ended.is_set() and numbers:
-                known = replace(self._now.numbers, **numbers)  # type: ignore[arg-type]
-                self._change(numbers=known)
+                self._change(numbers=self._known(numbers))
 
     def _grow(self, delta: Delta) -> None:
         with self._lock:
@@ -209,8 +212,12 @@ class Reply:
             self._change(
                 phase="thinking" if is_thinking else "writing",
                 text=text,
-                numbers=replace(self._now.numbers, **known),  # type: ignore[arg-type]
+                numbers=self._known(known),
             )
+
+    def _known(self, more: dict[str, object]) -> Numbers:
+        self._own = replace(self._own, **more)  # type: ignore[arg-type]
+        return self._own.after(self._earlier)
 
     def _opened(self, text: str) -> str:
         opening, self._opening = self._opening, ""

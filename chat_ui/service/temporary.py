@@ -61,10 +61,17 @@ class Lifetimes:
     Args:
         store: the one in memory.
         running: gives the reply that is being written in an owner's conversation, if any.
+        gone: called once conversations are gone.
     """
 
-    def __init__(self, store: Store, running: Callable[[str, str], Reply | None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        running: Callable[[str, str], Reply | None],
+        gone: Callable[[], None],
+    ) -> None:
         self._store = store
+        self._gone = gone
         self._running = running
         self._lock = threading.Lock()
         # By conversation, the one that was used longest ago first. Not `updated_at`: an answer may
@@ -153,3 +160,4 @@ class Lifetimes:
             return
         for id_ in ids:
             del self._used[id_]
+        self._gone()

@@ -6,8 +6,9 @@ Whatever is done, nothing that was written is altered or lost: it becomes anothe
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import reduce
 
-from chat_ui.chat.messages import Conversation, Message, title_of
+from chat_ui.chat.messages import Conversation, Message, Numbers, title_of
 from chat_ui.errors import BusyError, ChatUIError, InvalidRequestError, NotFoundError
 from chat_ui.service.checks import checked_options, checked_text
 from chat_ui.service.files import message_of
@@ -56,6 +57,7 @@ class Versions(Opened):
         text: str,
         options: ReplyOptions,
         *,
+        after_id: str | None = None,
         is_temporary: bool = False,
     ) -> Reply:
         """Store a message and begin to answer it. The message is committed when this returns.
@@ -65,12 +67,14 @@ class Versions(Opened):
             conversation_id: which; None begins a new one.
             text: the message.
             options: how to answer.
+            after_id: the message that it follows, which may be another than the head by now; None
+                for the head.
             is_temporary: a new one is kept in memory only, and gone an hour after its last message.
                 One that is there stays what it is.
 
         Raises:
             InvalidRequestError: the message is empty or too long.
-            NotFoundError: there is no such conversation of this owner.
+            NotFoundError: there is no such conversation of this owner, or no such message in it.
             BusyError: an answer is being written there already, or too many are.
             HistoryError: it could not be stored.
         """
@@ -80,7 +84,7 @@ class Versions(Opened):
             if conversation_id is None:  # not before: a refused message leaves no empty chat
                 conversation_id, question, answer = self._new(owner, text, options, is_temporary)
             else:
-                question, answer = self._ask(owner, conversation_id, text, options)
+                question, answer = self._ask(owner, conversation_id, text, options, after_id)
             return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
 
     def regenerate(
@@ -120,6 +124,8 @@ class Versions(Opened):
     ) -> Reply:
         """Let the model go on with an answer, in a new version that begins with its whole text.
 
+        Its numbers are those of the whole answer, see `Numbers.after`.
+
         Args:
             owner: whose conversation.
             conversation_id: which.
@@ -147,10 +153,12 @@ class Versions(Opened):
             question, answers = _turn(conversation, begun.id)
             text = "\n\n".join(answer.content for answer in answers if answer.content)
             options = replace(options, begins_with=text)
+            earlier = reduce(lambda before, part: part.numbers.after(before), answers, Numbers())
             answer = self._store_of(conversation_id).add_answer(
                 owner, conversation_id, question.id, options.system_prompt, recipe=options.recipe
             )
-            return begin(Job(owner, question.id, options, sent_at), conversation_id, answer)
+            job = Job(owner, question.id, options, sent_at, earlier)
+            return begin(job, conversation_id, answer)
 
     def edit_question(
         self, owner: str, conversation_id: str, message_id: str, text: str, options: ReplyOptions
@@ -248,10 +256,15 @@ class Versions(Opened):
         return made.id, question, answer
 
     def _ask(
-        self, owner: str, conversation_id: str, text: str, options: ReplyOptions
+        self,
+        owner: str,
+        conversation_id: str,
+        text: str,
+        options: ReplyOptions,
+        after_id: str | None = None,
     ) -> tuple[Message, Message]:
         return self._store_of(conversation_id).add_question(
-            owner, conversation_id, text, None, options.system_prompt, recipe=options.recipe
+            owner, conversation_id, text, after_id, options.system_prompt, recipe=options.recipe
         )
 
     def _text(self, text: str) -> str:

@@ -82,6 +82,7 @@ class Handlers:
         edited_id: object,
         is_temporary: object,
         conversation_id: object,
+        shown_id: object,
         system_prompt: object,
         begins_with: object,
         thinking: object,
@@ -95,6 +96,8 @@ class Handlers:
             edited_id: the question that it is another version of; "" for a new one.
             is_temporary: whether a conversation that it begins is kept in memory only.
             conversation_id: where; "" begins a new one.
+            shown_id: the last message that the page shows, which this one follows: another page
+                may show another version by now. "" where it knows of none.
             system_prompt: the panel's.
             begins_with: how the answer shall begin.
             thinking: whether to think first, where the model can be told.
@@ -115,6 +118,7 @@ class Handlers:
                     conversation or None,
                     _text(text),
                     options,
+                    after_id=_id(shown_id) or None,
                     is_temporary=is_temporary is True,
                 )
             )
@@ -126,17 +130,19 @@ class Handlers:
         self,
         request: gr.Request,
         conversation_id: object,
+        shown_id: object,
         system_prompt: object,
         begins_with: object,
         thinking: object,
         *values: object,
     ) -> Outcome:
-        """Begin another answer to the newest question."""
+        """Begin another answer to the newest question that the page shows."""
         return await self._tried(
             lambda: self._service.regenerate(
                 owner_of(request),
                 _id(conversation_id),
                 self._options(system_prompt, begins_with, thinking, values),
+                _id(shown_id) or None,
             )
         )
 
@@ -144,17 +150,18 @@ class Handlers:
         self,
         request: gr.Request,
         conversation_id: object,
+        shown_id: object,
         system_prompt: object,
         _begins_with: object,
         thinking: object,
         *values: object,
     ) -> Outcome:
-        """Go on with the newest answer, which was cut."""
+        """Go on with the newest answer that the page shows, which was cut."""
         return await self._tried(
             lambda: self._service.continue_answer(
                 owner_of(request),
                 _id(conversation_id),
-                None,
+                _id(shown_id) or None,
                 self._options(system_prompt, "", thinking, values),
             )
         )

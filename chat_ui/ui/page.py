@@ -48,6 +48,7 @@ class Parts:
     """The page's components that events use."""
 
     conversation: gr.Textbox
+    shown: gr.Textbox
     edited: gr.Textbox
     temporary: gr.Checkbox
     window: gr.Number
@@ -68,6 +69,7 @@ class Parts:
 
 def build_page(service: ChatService) -> gr.Blocks:
     """The page, built and not launched. Building asks the service for nothing but its settings."""
+    service.on_gone(view.forget)
     offload = Threads()
     demo: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
@@ -100,6 +102,7 @@ def _head() -> str:
 
 def _layout(service: ChatService, offload: Offload) -> Parts:
     conversation = gr.Textbox("", visible=False, label="Conversation")
+    shown = gr.Textbox("", visible=False, label="Shown message")
     edited = gr.Textbox("", visible=False, label="Edited message")
     temporary = gr.Checkbox(False, visible=False, label="Temporary")
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
@@ -127,7 +130,7 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
         with gr.Column(elem_id="panels"):
             controls = build_panels(service, offload)
     return Parts(
-        conversation, edited, temporary, window, bar, new_chat, rail, earlier, chat, status,
+        conversation, shown, edited, temporary, window, bar, new_chat, rail, earlier, chat, status,
         outcome, regenerate, go_on, message, send, stop, controls,
     )  # fmt: skip
 
@@ -209,7 +212,7 @@ def _answering_events(
 ) -> Iterator[Any]:
     controls = parts.controls
     asked = [
-        parts.conversation, controls["system_prompt"], controls["begins_with"],
+        parts.conversation, parts.shown, controls["system_prompt"], controls["begins_with"],
         controls["thinking"], *settings,
     ]  # fmt: skip
     for trigger in (parts.message.submit, parts.send.click):

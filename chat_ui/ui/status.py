@@ -21,6 +21,7 @@ def empty_status() -> Status:
     """Of the page before its first message."""
     return {
         "conversation": "",
+        "head": "",
         "title": "",
         "temporary": False,
         "version": "",
@@ -49,6 +50,7 @@ def conversation_status(conversation: Conversation, earlier: int, say: Texts = E
     path = conversation.path()
     status = empty_status() | {
         "conversation": conversation.id,
+        "head": conversation.head_id or "",
         "title": conversation.title,
         "temporary": conversation.is_temporary,
         "version": version(conversation),
@@ -159,6 +161,8 @@ def ending(message: Message, say: Texts = ENGLISH) -> str:
     if message.state == "stopped":
         return say("status.stopped")
     if message.state == "length":
+        if message.recipe is not None and message.recipe.given:
+            count = None  # of an answer that went on, it is of more than the limit counts
         return say("status.limit", count) if count else say("status.limit_unknown")
     if message.state in ("interrupted", "writing"):
         # One that is "writing" in the store and has no Reply lost its server, too.

@@ -120,6 +120,12 @@ _escape_finished = lru_cache(maxsize=512)(escape)
 _split_finished = lru_cache(maxsize=512)(split)
 
 
+def forget() -> None:
+    """Drop the texts that are kept here; they are made anew when they are shown again."""
+    _escape_finished.cache_clear()
+    _split_finished.cache_clear()
+
+
 def entries(message: Message, say: Texts = ENGLISH) -> list[dict[str, Any]]:
     """A message as values for the Chatbot: its thoughts, if any, and its text with a note."""
     if message.role != "assistant":

@@ -177,9 +177,9 @@ def test_a_whole_number_of_seconds_is_a_number():
     assert read_one(text).messages[0].numbers == Numbers(first_token_s=2.0)
 
 
-def test_an_answer_that_was_being_written_is_interrupted():
+def test_an_answer_that_was_being_written_when_it_was_exported_is_a_stopped_one():
     given_ = conversation(message("a", role="assistant", state="writing"), head_id="a")
-    assert read_one(to_json([given_], NOW)).messages[0].state == "interrupted"
+    assert read_one(to_json([given_], NOW)).messages[0].state == "stopped"
 
 
 def test_the_clock_is_read_where_no_time_is_given():

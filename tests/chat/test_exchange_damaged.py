@@ -1,6 +1,7 @@
 """Our own files, changed by hand: what is mended, and what is refused."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -40,6 +41,18 @@ def test_absurd_times_give_way(value):
     assert read_one(text).created_at == NOW
     text = changed(lambda c: [m.update(created_at=value) for m in c["messages"]])
     assert {m.created_at for m in read_one(text).messages} == {EARLIER}
+
+
+def test_a_time_that_lies_in_the_future_becomes_now():
+    ahead = (NOW + timedelta(hours=5)).isoformat()
+
+    def move(c):
+        c.update(created_at=ahead, updated_at=ahead)
+        c["messages"][-1].update(created_at=ahead)
+
+    found = read_one(changed(move))
+    assert (found.created_at, found.updated_at) == (NOW, NOW)
+    assert found.messages[-1].created_at == NOW
 
 
 @pytest.mark.parametrize("head_id", [None, "gone", 7, ["q2"]])

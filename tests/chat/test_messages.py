@@ -1,5 +1,6 @@
 """Conversations as values: the path that is shown, what the model is shown of it, and the title."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from chat_ui.chat.messages import (
     TITLE_CHARS,
     Conversation,
     Message,
+    Numbers,
     PromptMessage,
     prompt_messages,
     shown_from,
@@ -155,3 +157,42 @@ def test_siblings_have_the_same_parent_and_role_in_order_of_creation():
     ]  # fmt: skip
     assert conversation.siblings(()) == []
     assert conversation.siblings(messages[1:2]) == [(messages[1], messages[2], messages[6])]
+
+
+FIRST = Numbers(
+    "Small", "full", 40, 11, 0.5, 10.0, seed=1, reused_tokens=8, drafted_tokens=4,
+    accepted_tokens=2, assisted_speedup=1.5, thought_s=0.25, model_id="a/small",
+)  # fmt: skip
+
+
+def test_the_numbers_of_an_answer_that_went_on_are_of_the_whole():
+    rest = Numbers(
+        "Small", "full", 60, 21, 0.25, 5.0, dropped_messages=2, seed=2, reused_tokens=50,
+        drafted_tokens=1, accepted_tokens=1, thought_s=0.5, model_id="a/small",
+    )  # fmt: skip
+    # 10 tokens in 1 s and 20 in 4 s.
+    assert rest.after(FIRST) == Numbers(
+        "Small", "full", 40, 32, 0.5, 6.0, dropped_messages=2, seed=2, reused_tokens=8,
+        drafted_tokens=5, accepted_tokens=3, assisted_speedup=1.5, thought_s=0.75,
+        model_id="a/small",
+    )  # fmt: skip
+
+
+def test_before_its_first_new_token_an_answer_that_goes_on_has_the_numbers_it_had():
+    begun = Numbers("Small", "full", 60, seed=2, model_id="a/small")
+    assert begun.after(FIRST) == replace(FIRST, seed=2)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        Numbers(),
+        replace(FIRST, model_id="a/large"),
+        replace(FIRST, precision="4bit"),
+        replace(FIRST, completion_tokens=None),
+    ],
+)
+def test_what_another_began_is_in_no_number(earlier):
+    rest = replace(FIRST, completion_tokens=3)
+    assert rest.after(earlier) == rest
+    assert Numbers(seed=2).after(earlier) == Numbers(seed=2)

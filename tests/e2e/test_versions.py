@@ -116,6 +116,28 @@ def test_enter_pressed_twice_stores_an_edited_answer_once(chat):
     expect(where(chat, "Answer")).to_have_text("2 / 2")
 
 
+@pytest.mark.parametrize("kind", ["Your message", "Answer"])
+def test_an_edit_that_changes_nothing_makes_no_version(chat, kind):
+    send(chat, "Alpha\nand more")
+    wait_until_answered(chat, 1)
+    before = chat.evaluate("chatUI.page.version")
+    message_box(chat).fill("A draft")
+    press(chat, kind, "Edit message")
+    expect(message_box(chat)).to_have_value(re.compile("Alpha"))
+    # A second press at once does not send the draft either.
+    chat.evaluate("""() => {
+      const box = document.querySelector('#message textarea');
+      for (const _ of [1, 2]) {
+        box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+      }
+    }""")
+    expect(chat.get_by_text("Editing ")).to_be_hidden()
+    expect(message_box(chat)).to_have_value("A draft")
+    chat.reload()
+    expect(answers(chat)).to_have_count(1)
+    chat.wait_for_function("(before) => chatUI.page.version === before", arg=before)
+
+
 def test_what_is_typed_after_an_edited_question_was_sent_stays(chat):
     send(chat, "Alpha")
     wait_until_answered(chat, 1)
@@ -221,6 +243,44 @@ def test_another_tab_follows_to_the_version_that_is_shown(chat, server):
     expect(answers(other)).to_have_text(["Another text"])
     press(chat, "Answer", "Previous version")
     expect(answers(other)).to_have_text(["You said: Alpha"])
+
+
+def test_what_is_asked_for_is_asked_of_the_answer_that_one_sees(chat, server):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    other = chat.context.new_page()
+    open_chat(other, f"{server.url}/?c={conversation_id(chat)}")
+    expect(answers(other)).to_have_text(["You said: Alpha"])
+    other.evaluate("chatUI.followNews = () => {}")  # the news has not reached this tab yet
+    send(chat, "Beta")
+    wait_until_answered(chat, 2)
+    send(other, "Gamma")
+    wait_until_answered(other, 2)
+    expect(questions(other)).to_have_text(["Alpha", "Gamma"])
+    expect(where(other, "Your message")).to_have_text("2 / 2")
+    expect(questions(chat)).to_have_text(["Alpha", "Gamma"])
+    chat.evaluate("chatUI.followNews = () => {}")
+    press(other, "Your message", "Previous version")
+    expect(answers(other)).to_have_text(["You said: Alpha", "You said: Beta"])
+    button(chat, "Regenerate").click()
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+    expect(questions(chat)).to_have_text(["Alpha", "Gamma"])
+
+
+def test_continue_goes_on_with_the_answer_that_one_sees(chat, server):
+    send(chat, "count to 400 at 20")
+    expect(answers(chat)).to_contain_text("w3")
+    button(chat, "Stop").click()
+    expect(button(chat, "Continue")).to_be_visible()
+    other = chat.context.new_page()
+    open_chat(other, f"{server.url}/?c={conversation_id(chat)}")
+    expect(button(other, "Continue")).to_be_visible()
+    chat.evaluate("chatUI.followNews = () => {}")
+    edit(other, "Answer", "Mine")
+    expect(where(other, "Answer")).to_have_text("2 / 2")
+    button(chat, "Continue").click()
+    expect(where(chat, "Answer")).to_have_text("3 / 3")
+    expect(answers(chat).last).to_contain_text("w1 w2 w3 w")
 
 
 def test_details_tell_how_an_answer_was_made(chat):

@@ -124,11 +124,9 @@ def test_another_answer_may_come_with_another_system_prompt(store, owner):
     assert store.conversation(owner, c).system_prompt == "Be long."
 
 
-def test_a_question_follows_an_answer_and_an_answer_a_question(store, owner):
+def test_a_question_follows_a_message_of_its_conversation_and_an_answer_a_question(store, owner):
     c, other = new(store, owner), new(store, owner)
     question, answer = ask(store, owner, c)
-    with pytest.raises(NotFoundError):
-        ask(store, owner, c, parent_id=question.id)
     with pytest.raises(NotFoundError):
         store.add_answer(owner, c, answer.id)
     # Of the same owner, but in another conversation.

@@ -167,5 +167,5 @@ def test_what_no_database_takes_is_replaced_and_nothing_goes_on(store, owner, to
     head, clean = copy.path()[-1], rows.storable(texts_)
     assert (copy.title, copy.system_prompt, head.content, head.error) == (clean,) * 4
     assert head.recipe == Recipe(clean, GenerationConfig(stop=(clean,)), clean)
-    assert head.state == "interrupted"
+    assert head.state == "stopped"
     assert found.messages[1].state == "complete"

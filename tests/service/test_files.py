@@ -80,7 +80,7 @@ def test_a_growing_answer_is_copied_as_far_as_it_is(service: ChatService) -> Non
     wait_until(lambda: len(growing.snapshot().text) > 20)
     new = service.branch(ANNA, growing.conversation_id, growing.message_id)
     copy = service.conversation(ANNA, new).path()[-1]
-    assert copy.state == "interrupted"
+    assert copy.state == "stopped"
     assert len(copy.content) > 20
     assert growing.snapshot().state == "writing"
     assert service.running(ANNA, new) is None
@@ -116,7 +116,7 @@ def test_an_answer_that_is_being_written_is_exported_as_it_is_now(service: ChatS
     growing = service.reply(ANNA, None, "slow", OPTIONS)
     wait_until(lambda: len(growing.snapshot().text) > 20)
     [one] = read(service.export_json(ANNA, growing.conversation_id)[1]).conversations
-    assert one.path()[-1].state == "interrupted"
+    assert one.path()[-1].state == "stopped"
     assert len(one.path()[-1].content) > 20
     growing.stop()
 

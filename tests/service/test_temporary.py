@@ -189,6 +189,30 @@ def test_a_deleted_one_comes_back_and_is_gone_after_that(
         service.restore_conversation(ANNA, c)
 
 
+@pytest.mark.parametrize("way", ["its time ends", "deleted", "deleted from the list"])
+def test_nothing_of_what_is_gone_for_good_stays_in_what_is_kept_to_save_time(
+    service: ChatService, monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace, way: str
+) -> None:
+    monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
+    told: list[str] = []
+    service.on_gone(lambda: told.append("gone"))
+    is_kept = way == "deleted from the list"
+    reply = service.reply(ANNA, None, SECRET, OPTIONS, is_temporary=not is_kept)
+    c = ended(reply).conversation_id
+    assert service.context_use(ANNA, c, "", OPTIONS) is not None
+    assert SECRET in str(service._meter._kept), "or this test looks in the wrong place"
+    if way == "its time ends":
+        clock.s += temporary.LIFE_S
+        check(service)
+    else:
+        service.delete_conversation(ANNA, c)
+        assert told == [], "it can be brought back"
+        monkeypatch.setattr(purge, "UNDO_S", 0.0)
+        service._backend.purge._purge()
+    assert SECRET not in str(service._meter._kept)
+    assert told == ["gone"]
+
+
 def test_what_a_model_did_there_is_measured_as_ever(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,28 @@ def test_there_is_no_answer_without_a_question(service: ChatService) -> None:
     assert service.running(ANNA, alone.id) is None
 
 
+# ---- after the message that a page shows ----
+
+
+def test_a_message_follows_the_one_that_its_page_shows(service: ChatService) -> None:
+    c = told(service, "One", "Two")
+    shown_there = c.messages[1]
+    reply = ended(service.reply(ANNA, c.id, "Three", OPTIONS, after_id=shown_there.id))
+    assert shown(service, c.id) == ["One", "You said: One", "Three", "You said: Three"]
+    assert service.conversation(ANNA, c.id).head_id == reply.message_id
+    assert service.conversation(ANNA, c.id).messages[:4] == c.messages, "the other branch stays"
+    ended(service.reply(ANNA, c.id, "Four", OPTIONS, after_id=c.messages[2].id))
+    assert shown(service, c.id)[-3:] == ["Two", "Four", "You said: Two\n\nFour"]
+
+
+def test_a_message_of_another_conversation_is_followed_by_none(service: ChatService) -> None:
+    c, other = told(service, "One"), told(service, "Two")
+    with pytest.raises(NotFoundError):
+        service.reply(ANNA, c.id, "Three", OPTIONS, after_id=other.messages[1].id)
+    assert service.conversation(ANNA, c.id) == c
+    assert service.running(ANNA, c.id) is None
+
+
 # ---- continue_answer ----
 
 
@@ -102,13 +124,39 @@ def test_an_answer_goes_on_in_another_version(
     assert (new.parent_id, new.content) == (question.id, "You said: Two and more")
     assert new.recipe is not None
     assert (new.recipe.given, new.recipe.system_prompt) == ("You said: Two", "Be brief.")
-    assert new.numbers.completion_tokens == 2
+    assert answer.numbers.completion_tokens is not None
+    assert new.numbers.completion_tokens == answer.numbers.completion_tokens + 2
+    assert new.numbers.first_token_s == answer.numbers.first_token_s
+    assert new.numbers.prompt_tokens == answer.numbers.prompt_tokens
     assert asked[-1] == (
         "system:Be brief.|user:One|assistant:You said: One|user:Two|assistant:You said: Two",
         True,
     )
     again = ended(service.continue_answer(ANNA, c.id, new.id, OPTIONS))
     assert again.snapshot().text == "You said: Two and more and more"
+
+
+def test_of_an_answer_that_a_person_began_the_numbers_are_the_model_s_part(
+    service: ChatService, loader: FakeLoader
+) -> None:
+    c = told(service, "One")
+    loader.engines[0]._answer = lambda prompt: Script(" and more")
+    mine = service.edit_answer(ANNA, c.id, c.messages[1].id, "Mine")
+    reply = ended(service.continue_answer(ANNA, c.id, mine, OPTIONS))
+    assert reply.snapshot().numbers.completion_tokens == 2
+
+
+def test_the_machine_is_not_measured_by_an_answer_that_went_on(
+    service: ChatService, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = told(service, "One")
+    measured: list[Numbers] = []
+    replies = service._backend.replies
+    monkeypatch.setattr(replies, "_answered", lambda facts, numbers: measured.append(numbers))
+    went_on = ended(service.continue_answer(ANNA, c.id, c.messages[1].id, OPTIONS))
+    again = ended(service.regenerate(ANNA, c.id, OPTIONS))
+    wait_until(lambda: bool(measured))
+    assert measured == [again.snapshot().numbers] != [went_on.snapshot().numbers]
 
 
 def test_an_answer_may_go_on_that_is_longer_than_a_message(

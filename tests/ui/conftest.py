@@ -102,6 +102,7 @@ class FakeService:
     notice: str = ""
     unknown: tuple[Choice, ...] = ()
     pinned: set[str] = field(default_factory=set)
+    forgetters: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def model(self) -> ModelStatus:
@@ -172,14 +173,23 @@ class FakeService:
         text: str,
         options: ReplyOptions,
         *,
+        after_id: str | None,
         is_temporary: bool,
     ) -> Reply:
         more = ("temporary",) if is_temporary else ()
+        if after_id is not None:
+            more = (*more, f"after {after_id}")
         self._note("reply", owner, conversation_id, text, options, *more)
         return Reply(conversation_id or "new", "m1", Numbers(), 0.0)
 
-    def regenerate(self, owner: str, conversation_id: str, options: ReplyOptions) -> Reply:
-        self._note("regenerate", owner, conversation_id, options)
+    def regenerate(
+        self,
+        owner: str,
+        conversation_id: str,
+        options: ReplyOptions,
+        message_id: str | None = None,
+    ) -> Reply:
+        self._note("regenerate", owner, conversation_id, options, message_id)
         return Reply(conversation_id, "m1", Numbers(), 0.0)
 
     def edit_question(
@@ -229,6 +239,9 @@ class FakeService:
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)
+
+    def on_gone(self, forget: Callable[[], None]) -> None:
+        self.forgetters.append(forget)
 
     def model_choices(self) -> list[ChoiceGroup]:
         self._note("model_choices")

@@ -26,7 +26,7 @@ def handlers(service: FakeService) -> Handlers:
 
 def test_a_message_goes_to_the_service_with_the_panels_settings(service, handlers, request_):
     given = asyncio.run(
-        handlers.send(request_, "Hello", "", False, "", "Be kind.", "Well, ", True, *VALUES)
+        handlers.send(request_, "Hello", "", False, "", "", "Be kind.", "Well, ", True, *VALUES)
     )
     assert service.asked == [
         ("reply", OWNER, None, "Hello", ReplyOptions("Be kind.", GenerationConfig(), "Well, "))
@@ -37,14 +37,16 @@ def test_a_message_goes_to_the_service_with_the_panels_settings(service, handler
 @pytest.mark.parametrize(
     "texts",
     [
-        (5, "", False, "", "", ""),
-        (["Hello"], "", False, "", "", ""),
-        ("Hello", 5, False, "c1", "", ""),
-        ("Hello", "x" * 65, False, "c1", "", ""),
-        ("Hello", "", False, {"a": 1}, "", ""),
-        ("Hello", "", False, "x" * 65, "", ""),
-        ("Hello", "", False, "", 7, ""),
-        ("Hello", "", False, "", "", ["Well"]),
+        (5, "", False, "", "", "", ""),
+        (["Hello"], "", False, "", "", "", ""),
+        ("Hello", 5, False, "c1", "", "", ""),
+        ("Hello", "x" * 65, False, "c1", "", "", ""),
+        ("Hello", "", False, {"a": 1}, "", "", ""),
+        ("Hello", "", False, "x" * 65, "", "", ""),
+        ("Hello", "", False, "c1", 5, "", ""),
+        ("Hello", "", False, "c1", "x" * 65, "", ""),
+        ("Hello", "", False, "", "", 7, ""),
+        ("Hello", "", False, "", "", "", ["Well"]),
     ],
 )
 def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_, texts):
@@ -57,7 +59,7 @@ def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_
 def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
     service.raises = BusyError("An answer is being written.", "Wait for it.")
     given, said = asyncio.run(
-        handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES)
+        handlers.send(request_, "Hello", "", False, "c1", "", "", "", True, *VALUES)
     )
     assert given == "c1"
     assert "conversation" not in said, "the page shows what it showed"
@@ -69,7 +71,9 @@ def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, reques
 
 def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog):
     service.raises = RuntimeError("secret detail")
-    _, said = asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES))
+    _, said = asyncio.run(
+        handlers.send(request_, "Hello", "", False, "c1", "", "", "", True, *VALUES)
+    )
     assert "secret" not in said["sentence"]
     assert said["sentence"].startswith("Something went wrong inside the app.")
     assert "secret detail" in caplog.text
@@ -78,7 +82,9 @@ def test_a_defect_is_logged_and_never_shown(service, handlers, request_, caplog)
 def test_without_a_cookie_nothing_is_done(service, handlers):
     for owner in (None, "", 5):
         request = request_of(owner)  # type: ignore[arg-type]
-        _, said = asyncio.run(handlers.send(request, "Hello", "", False, "", "", "", True, *VALUES))
+        _, said = asyncio.run(
+            handlers.send(request, "Hello", "", False, "", "", "", "", True, *VALUES)
+        )
         assert said["kind"] == "unsent"
         assert "cookie" in said["sentence"]
     assert service.asked == []
@@ -130,19 +136,19 @@ def test_thinking_is_switched_only_where_the_model_has_a_switch(
     service, handlers, request_, has_switch, value, thinking
 ):
     service.status = replace(service.status, has_thinking_switch=has_switch)
-    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", value, *VALUES))
+    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", "", value, *VALUES))
     assert service.asked[-1][-1] == ReplyOptions(thinking=thinking)
 
 
 def test_a_switch_is_kept_for_the_model_that_is_being_loaded(service, handlers, request_):
     service.status = replace(service.status, phase="loading")
-    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", False, *VALUES))
+    asyncio.run(handlers.send(request_, "Hello", "", False, "c1", "", "", "", False, *VALUES))
     assert service.asked[-1][-1] == ReplyOptions(thinking=False)
 
 
 def test_an_edited_question_goes_to_the_service_as_such(service, handlers, request_):
     given, said = asyncio.run(
-        handlers.send(request_, "Hello", "m0", False, "c1", "Be kind.", "", True, *VALUES)
+        handlers.send(request_, "Hello", "m0", False, "c1", "m3", "Be kind.", "", True, *VALUES)
     )
     assert service.asked == [
         ("edit_question", OWNER, "c1", "m0", "Hello", ReplyOptions("Be kind."))
@@ -154,7 +160,7 @@ def test_a_temporary_chat_is_begun_where_the_page_says_so_and_nothing_else(
     service, handlers, request_
 ):
     for value in (True, False, None, 1, "true", ["x"]):
-        asyncio.run(handlers.send(request_, "Hello", "", value, "", "", "", True, *VALUES))
+        asyncio.run(handlers.send(request_, "Hello", "", value, "", "", "", "", True, *VALUES))
     asked = ("reply", OWNER, None, "Hello", ReplyOptions())
     assert service.asked == [(*asked, "temporary"), *[asked] * 5]
 
@@ -162,16 +168,28 @@ def test_a_temporary_chat_is_begun_where_the_page_says_so_and_nothing_else(
 def test_going_on_is_asked_of_the_last_answer_and_begins_with_nothing_else(
     service, handlers, request_
 ):
-    said = asyncio.run(handlers.go_on(request_, "c1", "Be kind.", "Well, ", True, *VALUES))
+    said = asyncio.run(handlers.go_on(request_, "c1", "", "Be kind.", "Well, ", True, *VALUES))
     assert service.asked == [("continue_answer", OWNER, "c1", None, ReplyOptions("Be kind."))]
     assert said["kind"] == "done"
 
 
+def test_what_is_asked_for_is_asked_of_the_message_that_the_page_shows(service, handlers, request_):
+    asked = (request_, "c1", "m3", "", "", True, *VALUES)
+    asyncio.run(handlers.send(request_, "Hello", "", False, *asked[1:]))
+    asyncio.run(handlers.regenerate(*asked))
+    asyncio.run(handlers.go_on(*asked))
+    assert service.asked == [
+        ("reply", OWNER, "c1", "Hello", ReplyOptions(), "after m3"),
+        ("regenerate", OWNER, "c1", ReplyOptions(), "m3"),
+        ("continue_answer", OWNER, "c1", "m3", ReplyOptions()),
+    ]
+
+
 def test_regenerate_and_stop_go_to_the_service(service, handlers, request_):
-    asyncio.run(handlers.regenerate(request_, "c1", "", "", True, *VALUES))
+    asyncio.run(handlers.regenerate(request_, "c1", "", "", "", True, *VALUES))
     asyncio.run(handlers.stop(request_, "c1"))
     assert service.asked == [
-        ("regenerate", OWNER, "c1", ReplyOptions()),
+        ("regenerate", OWNER, "c1", ReplyOptions(), None),
         ("stop_reply", OWNER, "c1"),
     ]
 
@@ -188,10 +206,10 @@ def test_the_service_is_never_called_on_the_event_loop_s_thread(service, request
 
     async def all_of_them() -> None:
         await handlers.open(request_, "c1")
-        await handlers.send(request_, "Hello", "", False, "c1", "", "", True, *VALUES)
-        await handlers.regenerate(request_, "c1", "", "", True, *VALUES)
-        await handlers.send(request_, "Hello", "m0", False, "c1", "", "", True, *VALUES)
-        await handlers.go_on(request_, "c1", "", "", True, *VALUES)
+        await handlers.send(request_, "Hello", "", False, "c1", "", "", "", True, *VALUES)
+        await handlers.regenerate(request_, "c1", "", "", "", True, *VALUES)
+        await handlers.send(request_, "Hello", "m0", False, "c1", "", "", "", True, *VALUES)
+        await handlers.go_on(request_, "c1", "", "", "", True, *VALUES)
         await handlers.stop(request_, "c1")
 
     asyncio.run(all_of_them())

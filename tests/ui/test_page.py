@@ -12,7 +12,7 @@ from gradio.i18n import I18nData
 from chat_ui.models.quantization import PRECISIONS, QUANTIZATIONS
 from chat_ui.service import PRECISION_LABELS, temporary
 from chat_ui.settings import Settings
-from chat_ui.ui import islands, page
+from chat_ui.ui import islands, page, view
 from chat_ui.ui.panels import PANELS, appearance, model, system_prompt
 from chat_ui.ui.texts import ENGLISH
 from tests.ui.conftest import FakeService, on_this_thread
@@ -24,6 +24,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
     built = page.build_page(service)  # type: ignore[arg-type]
     assert service.called == [], "building the page must open nothing"
     return built
+
+
+def test_the_page_drops_the_texts_that_it_keeps_when_chats_are_gone_for_good(tmp_path):
+    service = FakeService(Settings(data_dir=tmp_path))
+    page.build_page(service)  # type: ignore[arg-type]
+    assert service.forgetters == [view.forget]
 
 
 def of_type(demo: gr.Blocks, kind: type) -> list[Any]:
@@ -173,11 +179,24 @@ def test_send_is_given_what_its_script_fills_in(demo):
     sends = [fn for fn in demo.fns.values() if fn.name == "send"]
     assert len(sends) == 2
     for fn in sends:
-        labels = [english(block.label) for block in fn.inputs[:4]]
-        assert labels == ["Message", "Edited message", "Temporary", "Conversation"]
+        labels = [english(block.label) for block in fn.inputs[:5]]
+        assert labels == [
+            "Message", "Edited message", "Temporary", "Conversation", "Shown message",
+        ]  # fmt: skip
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
-    assert "sending([text, , , ...values])" in script
-    assert "values.unshift(text, ui.editing.id(), beginsTemporary());" in script
+    assert "sending([text, , , conversation, , ...values])" in script
+    first = "text, ui.editing.id(), beginsTemporary(), conversation, shownIn(conversation)"
+    assert f"values.unshift({first});" in script
+
+
+def test_regenerate_and_continue_are_given_what_their_script_fills_in(demo):
+    asks = [fn for fn in demo.fns.values() if fn.name in ("regenerate", "go_on")]
+    assert len(asks) == 2
+    for fn in asks:
+        labels = [english(block.label) for block in fn.inputs[:2]]
+        assert labels == ["Conversation", "Shown message"]
+    script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
+    assert "return [conversation, shownIn(conversation), ...values];" in script
 
 
 def test_the_first_screen_offers_a_temporary_chat():

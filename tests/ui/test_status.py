@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import ConversationSummary, Message, Numbers
+from chat_ui.chat.recipe import Recipe
 from chat_ui.service import ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
@@ -21,6 +23,11 @@ def shown(message: Message) -> status.Status:
     conversation = conversation_of("Hello", "Hi")
     question = conversation.messages[0]
     return status.conversation_status(replace(conversation, messages=(question, message)), 0)
+
+
+def test_the_tokens_of_an_answer_that_went_on_are_not_called_its_limit():
+    went_on = replace(answer("length"), recipe=Recipe("", GenerationConfig(), "Begun"))
+    assert shown(went_on)["text"].startswith("The answer reached its limit. First token")
 
 
 def test_a_finished_answer_shows_its_numbers():

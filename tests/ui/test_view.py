@@ -1,5 +1,6 @@
 """What the Chatbot is given. How it looks in a browser is tested in tests/e2e/test_rendering.py."""
 
+import gc
 import re
 import time
 from dataclasses import replace
@@ -265,3 +266,18 @@ def test_a_person_s_tags_are_no_thought() -> None:
     (entry,) = view.messages(conversation(message("<think>Hm</think>Hi")))
     assert "metadata" not in entry
     assert original(entry["content"][0]["text"]) == "<think>Hm</think>Hi"
+
+
+def kept_texts() -> str:
+    """What the view keeps of finished messages, as text."""
+    caches = (view._escape_finished, view._split_finished)
+    return str([gc.get_referents(cache) for cache in caches])
+
+
+def test_nothing_of_a_conversation_that_is_gone_stays_in_what_the_view_keeps():
+    of_two = replace(message("<think>xylophone</think>marimba <b>"), role="assistant")
+    view.messages(conversation(message("glockenspiel"), of_two))
+    words = ("xylophone", "marimba", "glockenspiel")
+    assert all(word in kept_texts() for word in words), "or this test looks in the wrong place"
+    view.forget()
+    assert not any(word in kept_texts() for word in words)
