@@ -169,7 +169,7 @@
       if (!box().value) page.isDraftTemporary = false;
       keepDraft();
     }
-    if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-thinking input")) {
+    if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-begins-with textarea, #set-thinking input")) {
       ui.context.update();
     }
   });
