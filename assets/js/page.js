@@ -304,6 +304,7 @@
         page.isBusy = false; // that was the one before; the new one's status says it anew
         setSending(false);
       }
+      if ("conversation" in now) ui.prompts.forget();
       setOpening(false);
     }
     // What was just done may have opened this one, and what was said since it was asked for is still true.
