@@ -295,6 +295,7 @@
       page.unsent = "";
       ui.editing.end(true);
       keepDraft();
+      if (!page.conversation) ui.rail.clearSearch(); // else the list would not show the new one
     }
     if (now.kind === "unsent") giveBackUnsent();
     if (now.kind !== "sent" && now.kind !== "done") ui.announcer.cancel();
@@ -315,7 +316,8 @@
 
   let alertTimer = 0;
   let alertAt = 0; // in ms
-  function showAlert(sentence, kind = "error") {
+  // With what one can do about it, {name, act}, where there is something.
+  function showAlert(sentence, kind = "error", remedy = null) {
     const place = byId("alert");
     if (!place) return;
     place.dataset.kind = sentence ? kind : "";
@@ -331,6 +333,12 @@
     close.setAttribute("aria-label", ui.text("page.dismiss"));
     close.addEventListener("click", () => place.replaceChildren());
     place.replaceChildren(element("p", sentence), close);
+    if (!remedy) return;
+    const button = element("button", remedy.name);
+    button.type = "button";
+    button.className = "remedy";
+    button.addEventListener("click", remedy.act);
+    close.before(button);
   }
 
   // ---- small things ----
