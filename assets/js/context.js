@@ -26,8 +26,10 @@
     try {
       answer = await ui.islands.context.server.context_use({
         conversation: ui.page.conversation,
+        edited: ui.editing.id(),
         draft: value("#message textarea"),
         system_prompt: value("#system-prompt textarea"),
+        begins_with: value("#set-begins-with textarea"),
         max_new_tokens: Number(value("#set-max-new-tokens input[type=number]")) || null,
         thinking: document.querySelector("#set-thinking input")?.checked ?? true,
       });
@@ -48,14 +50,16 @@
     for (const [name, tokens] of Object.entries(parts)) {
       place.querySelector(`[data-part="${name}"]`).style.flexBasis = `${(100 * tokens) / use.window_tokens}%`;
     }
-    const sentence = ui.text("context.sum", { sum, window: use.window_tokens });
+    // Of a draft that is too long, so much was counted.
+    const more = (tokens) => (use.is_draft_cut && tokens ? ui.text("context.more_than", { count: tokens }) : tokens);
+    const sentence = ui.text("context.sum", { sum: more(sum), window: use.window_tokens });
     const all = ui.text("context.parts", {
       system: use.system_tokens,
       history: use.history_tokens,
-      draft: use.draft_tokens,
+      draft: more(use.draft_tokens),
       reserve: use.reserve_tokens,
     });
-    const left = use.is_too_long ? ui.text("context.too_long")
+    const left = use.is_too_long || use.is_draft_cut ? ui.text("context.too_long")
       : use.dropped_messages ? ui.text("context.dropped", { count: use.dropped_messages })
       : "";
     const bar = place.querySelector(".bar");

@@ -181,7 +181,7 @@
       if (!box().value) page.isDraftTemporary = false;
       keepDraft();
     }
-    if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-thinking input")) {
+    if (event.target.matches?.("#message textarea, #system-prompt textarea, #set-max-new-tokens input, #set-begins-with textarea, #set-thinking input")) {
       ui.context.update();
     }
   });
@@ -308,6 +308,7 @@
       page.unsent = "";
       ui.editing.end(true);
       keepDraft();
+      if (!page.conversation) ui.rail.clearSearch(); // else the list would not show the new one
     }
     if (now.kind === "unsent") giveBackUnsent();
     if (now.kind !== "sent" && now.kind !== "done") ui.announcer.cancel();
@@ -317,6 +318,7 @@
         page.isBusy = false; // that was the one before; the new one's status says it anew
         setSending(false);
       }
+      if ("conversation" in now) ui.prompts.forget();
       setOpening(false);
     }
     // What was just done may have opened this one, and what was said since it was asked for is still true.
@@ -327,7 +329,8 @@
 
   let alertTimer = 0;
   let alertAt = 0; // in ms
-  function showAlert(sentence, kind = "error") {
+  // With what one can do about it, {name, act}, where there is something.
+  function showAlert(sentence, kind = "error", remedy = null) {
     const place = byId("alert");
     if (!place) return;
     place.dataset.kind = sentence ? kind : "";
@@ -343,6 +346,12 @@
     close.setAttribute("aria-label", ui.text("page.dismiss"));
     close.addEventListener("click", () => place.replaceChildren());
     place.replaceChildren(element("p", sentence), close);
+    if (!remedy) return;
+    const button = element("button", remedy.name);
+    button.type = "button";
+    button.className = "remedy";
+    button.addEventListener("click", remedy.act);
+    close.before(button);
   }
 
   // ---- small things ----

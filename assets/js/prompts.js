@@ -10,6 +10,7 @@
 
   let place = null;
   let given = []; // [name, text]
+  let replaced = ""; // words of one's own that a saved prompt took the place of
   const box = () => document.querySelector("#system-prompt textarea");
   const part = (selector) => place.querySelector(selector);
   const own = () => ui.kept.prompts();
@@ -37,6 +38,7 @@
       select.value = index < 0 ? "" : String(index);
     }
     ui.setText(select.options[0], text ? ui.text("prompts.own") : ui.text("prompts.choose"));
+    part(".undo").hidden = !replaced;
     part(".save").hidden = !text || index >= 0;
     part(".remove").hidden = index < given.length;
   }
@@ -44,7 +46,24 @@
   function choose() {
     const prompt = all()[Number(part("select").value)];
     if (!part("select").value || !prompt) return;
+    replaced = unsaved() || replaced;
     put(prompt[1]);
+  }
+
+  const unsaved = () => (all().some(([, one]) => one === box().value.trim()) ? "" : box().value.trim() && box().value);
+
+  // What was typed since is not lost by it, either: Undo brings that back in its turn.
+  function undo() {
+    const before = replaced;
+    replaced = unsaved();
+    put(before);
+    box().focus(); // the button may be gone
+  }
+
+  // Another conversation's prompt is in the box now.
+  function forget() {
+    replaced = "";
+    draw();
   }
 
   function put(text) {
@@ -79,6 +98,7 @@
     place = element;
     given = props.value.map((key) => [ui.text(key), ui.text(`${key}_text`)]);
     part("select").addEventListener("change", choose);
+    part(".undo").addEventListener("click", undo);
     part(".save").addEventListener("click", save);
     part(".remove").addEventListener("click", remove);
     draw();
@@ -87,5 +107,5 @@
   document.addEventListener("input", (event) => { if (event.target === box()) draw(); });
   window.addEventListener("storage", draw); // another tab has saved one
 
-  ui.prompts = { mount, draw };
+  ui.prompts = { mount, draw, forget };
 })();

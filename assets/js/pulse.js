@@ -75,6 +75,7 @@
       list = now.list;
       ui.rail.show(now.conversations);
     }
+    ui.gone.show(now.gone);
     ui.followNews(now);
   }
 

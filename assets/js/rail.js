@@ -263,6 +263,13 @@
     draw();
   }
 
+  function clearSearch() {
+    if (!byId("search")?.value) return;
+    byId("search").value = "";
+    clearTimeout(searchTimer);
+    search();
+  }
+
   function mount() {
     const box = byId("search");
     box.addEventListener("input", () => {
@@ -272,8 +279,7 @@
     box.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !box.value) return;
       event.stopPropagation();
-      box.value = "";
-      search();
+      clearSearch();
     });
   }
 
@@ -287,7 +293,7 @@
   });
 
   ui.rail = {
-    mount, markCurrent, call,
+    mount, markCurrent, call, clearSearch,
     focusSearch() {
       ui.drawers.open("rail");
       byId("search")?.focus();

@@ -200,7 +200,12 @@ class ChatService(Versions):
             self._backend.lifetimes.begun(owner, conversation_id)
 
     def context_use(
-        self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
+        self,
+        owner: str,
+        conversation_id: str | None,
+        draft: str,
+        options: ReplyOptions,
+        edited_id: str | None = None,
     ) -> ContextUse | None:
         """What of the model's context window a message would take, if it were sent now.
 
@@ -212,26 +217,37 @@ class ChatService(Versions):
             conversation_id: which; None for a new one.
             draft: the message as it is typed; may be empty.
             options: how it would be answered.
+            edited_id: the message in whose place the draft would stand; None for a new one. What
+                follows it does not count, and an answer counts as history.
 
         Returns:
             None while no model is ready, and where its chat template does not take it.
 
         Raises:
-            InvalidRequestError: the system prompt is too long.
-            NotFoundError: there is no such conversation of this owner.
+            InvalidRequestError: the system prompt is too long, or the beginning of the answer.
+            NotFoundError: there is no such conversation of this owner, or no such message in it.
         """
         opened, options = self._opened, self._options(options)
         engine = None if opened is None else opened.host.engine
         if opened is None or engine is None:
             return None
         path: tuple[Message, ...] = ()
+        answer: Message | None = None  # the one that is edited
         if conversation_id is not None:
-            store = opened.stores.of(conversation_id)
-            path = store.conversation(owner, conversation_id).path()
+            conversation = opened.stores.of(conversation_id).conversation(owner, conversation_id)
+            path = conversation.path()
+            if edited_id is not None:
+                edited = files.message_of(conversation, edited_id)
+                path = conversation.path(edited.id)[:-1]
+                answer = edited if edited.role == "assistant" else None
         # What is too long to be sent need not be counted to its end.
-        draft = encodable(draft[: self.settings.max_message_chars])
+        limit = self._answer_chars(answer) if answer else self.settings.max_message_chars
+        is_draft_cut = len(draft) > limit
+        draft = encodable(draft[:limit])
+        if answer is not None:
+            path, draft = (*path, replace(answer, content=draft)), ""
         try:
-            return self._meter.use(
+            use = self._meter.use(
                 engine,
                 conversation_id,
                 path,
@@ -239,9 +255,11 @@ class ChatService(Versions):
                 system_prompt=options.system_prompt,
                 config=options.config,
                 thinking=options.thinking,
+                begins_with=options.begins_with,
             )
         except EngineError:  # who sends the message reads the reason
             return None
+        return replace(use, is_draft_cut=is_draft_cut)
 
     # ---- conversations as files ----
 

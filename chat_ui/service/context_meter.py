@@ -34,7 +34,7 @@ class ContextUse:
         system_tokens: the prompt with an empty message alone: the system prompt, and what the
             template writes around it and the message.
         history_tokens: the earlier messages that the model would still be shown.
-        draft_tokens: the draft.
+        draft_tokens: the draft, and the words that its answer is made to begin with.
         reserve_tokens: kept free for the answer.
         dropped_messages: how many of the oldest messages would be left out, counted as
             `Numbers.dropped_messages` counts them.
@@ -42,6 +42,7 @@ class ContextUse:
             where there is none.
         is_too_long: the system prompt and the draft alone leave no room for the answer: the message
             would be refused.
+        is_draft_cut: the draft is longer than a message may be, and was counted as far as that.
     """
 
     window_tokens: int
@@ -52,6 +53,7 @@ class ContextUse:
     dropped_messages: int = 0
     first_message_id: str | None = None
     is_too_long: bool = False
+    is_draft_cut: bool = False
 
     @property
     def prompt_tokens(self) -> int:
@@ -104,6 +106,7 @@ class ContextMeter:
         system_prompt: str,
         config: GenerationConfig,
         thinking: bool | None = None,
+        begins_with: str = "",
     ) -> ContextUse:
         """What the prompt takes.
 
@@ -115,6 +118,7 @@ class ContextMeter:
             system_prompt: may be empty.
             config: how the answer would be sampled.
             thinking: see `Engine.encode`.
+            begins_with: what the answer is made to begin with; may be empty.
 
         Raises:
             EngineError: the template does not take these messages.
@@ -125,7 +129,7 @@ class ContextMeter:
         def tokens(*messages: PromptMessage) -> int:
             return len(engine.encode([*system, *messages], thinking))
 
-        head = (path[-1].id, len(path[-1].content)) if path else None  # an answer may grow
+        head = (path[-1].id, path[-1].content) if path else None  # it may grow, or be edited
         key = (
             (conversation_id, head, system_prompt, thinking),
             (facts.spec.id, facts.precision, facts.window_tokens),
@@ -143,7 +147,8 @@ class ContextMeter:
         if turns and turns[-1].role == "user":  # nobody answered it: the draft joins it
             tail = turns.pop().content
         new = PromptMessage("user", "\n\n".join(filter(None, (tail, draft))))
-        only_new = tokens(new)
+        begun = [PromptMessage("assistant", begins_with)] if begins_with else []
+        only_new = tokens(new, *begun)
         if not tail:
             counted.from_turn[len(turns)] = counted.system_tokens
 
@@ -158,20 +163,20 @@ class ContextMeter:
         as_first = only_new - with_empty_draft(len(turns))
         as_later = as_first
         if turns and system:
-            as_later = tokens(*_TURN, new) - tokens(*_TURN, PromptMessage("user", tail))
+            as_later = tokens(*_TURN, new, *begun) - tokens(*_TURN, PromptMessage("user", tail))
 
         def draft_tokens(start: int) -> int:
             return as_later if start < len(turns) else as_first
 
         def count(messages: Sequence[PromptMessage]) -> int:
-            start = len(system) + len(turns) + 1 - len(messages)
+            start = len(system) + len(turns) + 1 + len(begun) - len(messages)
             return with_empty_draft(start) + draft_tokens(start)
 
         reserve = reserve_tokens(config, facts)
         try:
             start = fit(
                 system_prompt,
-                [*turns, new],
+                [*turns, new, *begun],
                 count=count,
                 window_tokens=facts.window_tokens,
                 reserve_tokens=reserve,

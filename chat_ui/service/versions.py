@@ -212,8 +212,7 @@ class Versions(Opened):
         before = message_of(
             self._store_of(conversation_id).conversation(owner, conversation_id), message_id
         )
-        # One that went on may be longer than a message may, and can be edited nevertheless.
-        text = checked_text(text, max(self.settings.max_message_chars, len(before.content)))
+        text = checked_text(text, self._answer_chars(before))
         written = self._store_of(conversation_id).versions.write(
             owner, conversation_id, before.id, text
         )
@@ -266,6 +265,11 @@ class Versions(Opened):
         return self._store_of(conversation_id).add_question(
             owner, conversation_id, text, after_id, options.system_prompt, recipe=options.recipe
         )
+
+    def _answer_chars(self, answer: Message) -> int:
+        """The most characters that an answer may have when it was edited."""
+        # One that went on may be longer than a message may, and can be edited nevertheless.
+        return max(self.settings.max_message_chars, len(answer.content))
 
     def _text(self, text: str) -> str:
         return checked_text(text, self.settings.max_message_chars)

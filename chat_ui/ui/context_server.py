@@ -20,8 +20,9 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     """The one function there is."""
 
     def context_use(owner: str, given: Any) -> Answer:
-        """What a prompt would take of the window: {"conversation": id, "draft": text,
-        "system_prompt": text, "max_new_tokens": number, "thinking": true or false}.
+        """What a prompt would take of the window: {"conversation": id, "edited": a
+        message's id, "draft": text, "system_prompt": text, "begins_with": text,
+        "max_new_tokens": number, "thinking": true or false}.
         """
         given = given if isinstance(given, dict) else {}
         limit = given.get("max_new_tokens")
@@ -34,8 +35,10 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
             ReplyOptions(
                 text_of(given, "system_prompt", TEXT_CHARS),
                 config,
-                thinking=given.get("thinking") is True if has_switch else None,
+                text_of(given, "begins_with", TEXT_CHARS),
+                given.get("thinking") is True if has_switch else None,
             ),
+            text_of(given, "edited", ID_CHARS) or None,
         )
         return {"use": None if found is None else asdict(found)}
 

@@ -53,17 +53,19 @@ class Handlers:
 
     async def open(
         self, request: gr.Request, conversation_id: object
-    ) -> tuple[str, str, int, Outcome]:
-        """Show a conversation; "" is a new chat. Gives id, system prompt, window, outcome."""
+    ) -> tuple[str, str, str, int, Outcome]:
+        """Show a conversation; "" is a new chat. Gives id, system prompt, how an answer shall
+        begin (what was typed there was meant for another one), window, outcome.
+        """
         if conversation_id in ("", None):
-            return "", "", WINDOW, outcome("opened", conversation="")
+            return "", "", "", WINDOW, outcome("opened", conversation="")
         try:
             owner, known = owner_of(request), _id(conversation_id)
             conversation = await self._offload(self._service.conversation, owner, known)
         except Exception as error:
-            return "", "", WINDOW, outcome("absent", _sentence(error), "")
+            return "", "", "", WINDOW, outcome("absent", _sentence(error), "")
         said = outcome("opened", conversation=conversation.id)
-        return conversation.id, conversation.system_prompt, WINDOW, said
+        return conversation.id, conversation.system_prompt, "", WINDOW, said
 
     async def load(self, request: gr.Request, conversation_id: object) -> tuple[Any, ...]:
         """Show what the page's address says. A new chat leaves all alone: on a slow machine a
@@ -73,7 +75,7 @@ class Handlers:
         if shown[0]:
             return shown
         said = {name: value for name, value in shown[-1].items() if name != "conversation"}
-        return gr.skip(), gr.skip(), gr.skip(), said
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip(), said
 
     async def send(
         self,

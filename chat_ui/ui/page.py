@@ -191,7 +191,11 @@ def _events(demo: gr.Blocks, parts: Parts, handlers: Handlers, follower: Followe
 
 
 def _opening_events(demo: gr.Blocks, parts: Parts, handlers: Handlers) -> Iterator[Any]:
-    opened = [parts.conversation, parts.controls["system_prompt"], parts.window, parts.outcome]
+    controls = parts.controls
+    opened = [
+        parts.conversation, controls["system_prompt"], controls["begins_with"],
+        parts.window, parts.outcome,
+    ]  # fmt: skip
     for trigger, handler, script in (
         (demo.load, handlers.load, "() => [chatUI.idFromUrl()]"),
         (parts.rail.select, handlers.open, "() => [chatUI.chosen()]"),

@@ -54,13 +54,16 @@ def _look(service: ChatService, owner: str, seen: dict[str, Any], say: Texts) ->
     digest = _digest(shown)
     is_known = seen.get("list") == digest
     conversation_id = seen.get("conversation")
+    newest = _version(service, owner, summaries, conversation_id)
+    is_gone = isinstance(conversation_id, str) and not newest
     return {
         "server": SERVER,
         "model": model_line(service.measured_model(), say),
         "notice": service.notice,
         "list": digest,
         "conversations": None if is_known else shown,
-        "version": _version(service, owner, summaries, conversation_id),
+        "version": newest,
+        "gone": conversation_id if is_gone else "",
         "running": _is_running(service, owner, conversation_id),
     }
 

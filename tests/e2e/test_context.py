@@ -59,6 +59,58 @@ def test_a_draft_that_is_too_long_is_told_before_it_is_sent(chat):
     expect(chat.get_by_text("too long to be sent")).to_be_visible()
 
 
+def test_a_message_being_edited_is_not_counted_on_top_of_the_history(chat):
+    send(chat, "x" * 500)
+    wait_until_answered(chat, 1)
+    message = chat.get_by_role("group", name="Your message")
+    message.get_by_role("button", name="Edit message").click()
+    expect(message_box(chat)).to_have_value("x" * 500)
+    tells = meter(chat)
+    expect(tells).to_have_attribute("aria-valuetext", re.compile("history 0, draft 500,"))
+    answer = chat.get_by_role("group", name="Answer")
+    answer.get_by_role("button", name="Edit message").click()
+    expect(message_box(chat)).to_have_value(f"You said: {'x' * 500}")
+    message_box(chat).fill("Mine")
+    history = len(f"user:{'x' * 500}|assistant:Mine|")
+    expect(tells).to_have_attribute("aria-valuetext", re.compile(f"history {history}, draft 0,"))
+    button(chat, "Cancel").click()
+    expect(tells).to_have_attribute("aria-valuetext", re.compile("history 1,[0-9]+, draft 0,"))
+
+
+def test_the_beginning_of_the_answer_is_counted_though_its_box_is_folded_away(chat):
+    chat.get_by_role("button", name="More").click()
+    chat.get_by_role("textbox", name="Start the answer with").fill("Well, ")
+    expect(meter(chat)).to_have_attribute("aria-valuetext", re.compile("draft [1-9]"))
+    chat.get_by_role("button", name="More").click()
+    expect(chat.get_by_role("textbox", name="Start the answer with")).to_be_hidden()
+    message_box(chat).fill("x" * 100)
+    expect(meter(chat)).to_have_attribute("aria-valuetext", re.compile("draft 1(0[1-9]|[1-9].)"))
+
+
+def test_a_new_chat_empties_the_beginning_of_the_answer(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    chat.get_by_role("button", name="More").click()
+    begins_with = chat.get_by_role("textbox", name="Start the answer with")
+    for go in (button(chat, "New chat"), chat.get_by_role("link", name="Alpha")):
+        begins_with.fill("Well, ")
+        go.click()
+        expect(begins_with).to_have_value("")
+    button(chat, "New chat").click()
+    expect(answers(chat)).to_have_count(0)
+    send(chat, "Beta")
+    wait_until_answered(chat, 1)
+    expect(answers(chat)).to_have_text(["You said: Beta"])
+
+
+def test_a_draft_over_the_cap_is_told_as_more_than_what_was_counted(chat):
+    message_box(chat).fill("x" * 70_000)
+    expect(
+        chat.get_by_text(re.compile("^more than [0-9,]+ of 20,000 tokens · too"))
+    ).to_be_visible()
+    expect(meter(chat)).to_have_attribute("aria-valuetext", re.compile("draft more than [0-9,]+,"))
+
+
 def test_a_thought_is_folded_once_it_is_thought_and_names_its_time(chat):
     send(chat, "think of it")
     title = chat.locator("#chat .thought-group .title")

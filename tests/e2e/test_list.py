@@ -278,3 +278,44 @@ def test_a_tap_beside_an_open_drawer_closes_it_and_presses_nothing(new_context, 
     expect(nav(page)).to_be_hidden()
     expect(page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
     expect(answers(page)).to_have_count(0)
+
+
+def test_a_conversation_deleted_in_another_window_is_told_and_the_draft_stays(chat, server):
+    begin(chat, "Alpha")
+    message_box(chat).fill("Half a thought")
+    other = chat.context.new_page()
+    open_chat(other, chat.url)
+    expect(answers(other)).to_have_count(1)
+    button(other, "Delete").click()
+    expect(link(other, "Alpha")).to_have_count(0)
+    expect(other.get_by_text("deleted in another window")).to_have_count(0)
+    told = chat.get_by_role("alert").filter(has_text="deleted in another window")
+    expect(told).to_be_visible()
+    expect(answers(chat)).to_have_text(["You said: Alpha"])
+    message_box(chat).press("Enter")
+    expect(told).to_be_hidden()  # the reason why it can't be sent
+    expect(message_box(chat)).to_have_value("Half a thought")
+
+
+def test_a_deletion_in_another_window_can_be_undone_here(chat, server):
+    begin(chat, "Alpha")
+    other = chat.context.new_page()
+    open_chat(other, chat.url)
+    expect(answers(other)).to_have_count(1)
+    button(other, "Delete").click()
+    told = chat.get_by_role("alert").filter(has_text="deleted in another window")
+    told.get_by_role("button", name="Undo").click()
+    expect(told).to_be_hidden()
+    expect(link(chat, "Alpha")).to_have_attribute("aria-current", "page")
+    expect(link(other, "Alpha")).to_be_visible()
+
+
+def test_a_chat_begun_while_the_list_is_searched_is_in_the_list(chat):
+    begin(chat, "Alpha")
+    button(chat, "New chat").click()
+    expect(answers(chat)).to_have_count(0)
+    search_box(chat).fill("alp")
+    expect(nav(chat).get_by_role("heading", name="Found")).to_be_visible()
+    send(chat, "Beta")
+    expect(link(chat, "Beta")).to_have_attribute("aria-current", "page")
+    expect(search_box(chat)).to_have_value("")

@@ -1,5 +1,7 @@
 """The library of system prompts in a browser."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -42,6 +44,30 @@ def test_an_own_prompt_is_saved_in_the_browser_and_removed_again(chat):
     expect(box(chat)).to_have_value("Answer as a  pirate\nwould.")
     chat.reload()
     expect(library(chat).get_by_role("option", name="Answer as a pirate would.")).to_have_count(0)
+
+
+def test_words_of_one_s_own_that_a_saved_prompt_replaced_come_back(chat):
+    undo = button(chat, "Undo")
+    library(chat).select_option("1986 robot")
+    expect(box(chat)).to_have_value(re.compile("1986"))
+    expect(undo).to_be_hidden()  # nothing of one's own was there
+    box(chat).fill("Long thought over")
+    library(chat).select_option("Terse")
+    library(chat).select_option("1986 robot")
+    expect(box(chat)).to_have_value(re.compile("1986"))
+    undo.click()
+    expect(box(chat)).to_have_value("Long thought over")
+    expect(undo).to_be_hidden()
+    expect(box(chat)).to_be_focused()
+    library(chat).select_option("Terse")
+    box(chat).fill("Typed since")
+    undo.click()
+    expect(box(chat)).to_have_value("Long thought over")
+    undo.click()
+    expect(box(chat)).to_have_value("Typed since")
+    button(chat, "New chat").click()
+    expect(box(chat)).to_have_value("")
+    expect(undo).to_be_hidden()
 
 
 def test_what_the_browser_kept_may_be_damaged(chat):

@@ -261,3 +261,79 @@ def test_a_template_that_refuses_has_no_meter(
 
     monkeypatch.setattr(loader.engines[0], "encode", refuse)
     assert service.context_use(ANNA, None, "Hello", options()) is None
+
+
+def test_a_message_being_edited_counts_in_its_place_and_not_on_top(service: ChatService) -> None:
+    c = ended(service.reply(ANNA, None, "Hello", options())).conversation_id
+    ended(service.reply(ANNA, c, "Second", options()))
+    first, answer, second, _ = service.conversation(ANNA, c).path()
+
+    def use(draft: str, edited: Message) -> ContextUse:
+        found = service.context_use(ANNA, c, draft, options(), edited.id)
+        assert found is not None
+        return found
+
+    before = f"user:{first.content}\x1eassistant:{answer.content}\x1e"
+    assert (use("Bye", second).history_tokens, use("Bye", second).draft_tokens) == (len(before), 3)
+    assert (use("Bye", first).history_tokens, use("Bye", first).draft_tokens) == (0, 3)
+    # An answer is not sent, but is what the next message would stand behind; at every key.
+    for text in ("Written", "written"):
+        history = f"user:{first.content}\x1eassistant:{text}\x1e"
+        assert use(text, answer).history_tokens == len(history)
+        assert use(text, answer).draft_tokens == 0
+    assert use("Bye", second).history_tokens == len(before)
+    with pytest.raises(NotFoundError):
+        service.context_use(ANNA, c, "", options(), "nowhere")
+
+
+def test_an_answer_longer_than_a_message_may_be_is_counted_whole_when_it_is_edited(
+    make_service: Callable[..., ChatService], loader: FakeLoader
+) -> None:
+    loader._answer = lambda prompt: Script(text="y" * 50)
+    service = make_service(max_message_chars=10)
+    c = ended(service.reply(ANNA, None, "Hello", options())).conversation_id
+    answer = service.conversation(ANNA, c).path()[1]
+    for text, is_cut in (("y" * 50, False), ("y" * 51, True)):
+        use = service.context_use(ANNA, c, text, options(), answer.id)
+        assert use is not None
+        assert use.history_tokens == len("user:Hello\x1eassistant:\x1e") + 50
+        assert use.is_draft_cut == is_cut
+
+
+def test_the_beginning_of_the_answer_counts_with_the_draft(service: ChatService) -> None:
+    ended(service.reply(ANNA, None, "Hello", options()))
+    for begins_with in ("", " ", "Dear reader"):
+        asked = options(begins_with=begins_with)
+        use = service.context_use(ANNA, None, "Bye", asked)
+        reply = ended(service.reply(ANNA, None, "Bye", asked))
+        assert use is not None
+        assert use.prompt_tokens == reply.snapshot().numbers.prompt_tokens
+        assert use.draft_tokens >= len("Bye") + len(begins_with.strip())
+
+
+def test_the_parts_sum_with_a_beginning_of_the_answer_and_a_cut_history(
+    make_service: Callable[..., ChatService], loader: FakeLoader
+) -> None:
+    loader._window_tokens = 250
+    loader._answer = lambda prompt: Script(text="y" * 40)
+    service, c = make_service(), None
+    for number in range(5):
+        asked = options(system_prompt="Short", begins_with="Well, " * 4)
+        use = service.context_use(ANNA, c, f"Question {number}", asked) if number else None
+        reply = ended(service.reply(ANNA, c, f"Question {number}", asked))
+        c, numbers = reply.conversation_id, reply.snapshot().numbers
+        if use is not None:
+            assert use.prompt_tokens == numbers.prompt_tokens
+            assert use.dropped_messages == numbers.dropped_messages
+    assert numbers.dropped_messages
+
+
+def test_a_draft_over_the_cap_says_that_it_was_counted_as_far_as_that(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(max_message_chars=10)
+    ended(service.reply(ANNA, None, "Hello", options()))
+    for length, is_cut in ((10, False), (11, True)):
+        use = service.context_use(ANNA, None, "x" * length, options())
+        assert use is not None
+        assert (use.draft_tokens, use.is_draft_cut) == (10, is_cut)

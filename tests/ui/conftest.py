@@ -212,9 +212,14 @@ class FakeService:
         self._note("show_version", owner, conversation_id, message_id)
 
     def context_use(
-        self, owner: str, conversation_id: str | None, draft: str, options: ReplyOptions
+        self,
+        owner: str,
+        conversation_id: str | None,
+        draft: str,
+        options: ReplyOptions,
+        edited_id: str | None = None,
     ) -> ContextUse | None:
-        self._note("context_use", owner, conversation_id, draft, options)
+        self._note("context_use", owner, conversation_id, draft, options, edited_id)
         return ContextUse(2_048, 12, 300, 7, 512, 2, "m4")
 
     def branch(self, owner: str, conversation_id: str, message_id: str) -> str:

@@ -27,21 +27,24 @@ def test_it_counts_what_would_be_sent_with_the_panels_settings(service, has_swit
     service.status = replace(service.status, has_thinking_switch=has_switch)
     sent = {
         "conversation": "c1",
+        "edited": "m3",
         "draft": "Hello",
         "system_prompt": "Be kind.",
         "max_new_tokens": 64,
         "thinking": True,
+        "begins_with": "Dear",
     }
     use = ask(service, sent)["use"]
     assert (use["window_tokens"], use["history_tokens"]) == (2_048, 300)
     assert (use["dropped_messages"], use["first_message_id"]) == (2, "m4")
-    options = ReplyOptions("Be kind.", GenerationConfig(max_new_tokens=64), thinking=thinking)
-    assert service.asked == [("context_use", OWNER, "c1", "Hello", options)]
+    config = GenerationConfig(max_new_tokens=64)
+    options = ReplyOptions("Be kind.", config, "Dear", thinking)
+    assert service.asked == [("context_use", OWNER, "c1", "Hello", options, "m3")]
 
 
 def test_a_new_chat_has_no_conversation(service):
     ask(service, {})
-    assert service.asked == [("context_use", OWNER, None, "", ReplyOptions())]
+    assert service.asked == [("context_use", OWNER, None, "", ReplyOptions(), None)]
 
 
 _JSON = st.recursive(
@@ -49,7 +52,9 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-_NAMES = ["conversation", "draft", "system_prompt", "max_new_tokens", "thinking"]
+_NAMES = [
+    "conversation", "edited", "draft", "system_prompt", "begins_with", "max_new_tokens", "thinking",
+]  # fmt: skip
 
 
 @given(sent=_JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(_NAMES, _JSON)))

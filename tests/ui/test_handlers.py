@@ -93,15 +93,15 @@ def test_without_a_cookie_nothing_is_done(service, handlers):
 def test_opening_gives_the_system_prompt(service, handlers, request_):
     service.kept["c1"] = conversation_of("Hello", "Hi")
     given = asyncio.run(handlers.open(request_, "c1"))
-    assert given[:3] == ("c1", "Be kind.", WINDOW)
-    assert (given[3]["kind"], given[3]["conversation"]) == ("opened", "c1")
+    assert given[:4] == ("c1", "Be kind.", "", WINDOW)
+    assert (given[4]["kind"], given[4]["conversation"]) == ("opened", "c1")
 
 
 def test_loading_a_new_chat_leaves_alone_what_was_typed_or_sent_meanwhile(
     service, handlers, request_
 ):
     *given, said = asyncio.run(handlers.load(request_, ""))
-    assert given == [gr.skip(), gr.skip(), gr.skip()]
+    assert given == [gr.skip()] * 4
     assert said["kind"] == "opened"
     assert "conversation" not in said, "the page may show one by now"
     service.kept["c1"] = conversation_of("Hello", "Hi")
@@ -111,20 +111,20 @@ def test_loading_a_new_chat_leaves_alone_what_was_typed_or_sent_meanwhile(
 def test_an_unknown_conversation_opens_a_new_chat_with_a_notice(handlers, request_):
     for unknown in ("nowhere", "x" * 1000, 5, ["c1"]):
         *given, said = asyncio.run(handlers.open(request_, unknown))
-        assert given == ["", "", WINDOW]
+        assert given == ["", "", "", WINDOW]
         assert (said["kind"], said["conversation"]) == ("absent", "")
         assert said["sentence"]
 
 
 def test_a_new_chat_asks_the_service_nothing(service, handlers, request_):
     *given, said = asyncio.run(handlers.open(request_, ""))
-    assert given == ["", "", WINDOW]
+    assert given == ["", "", "", WINDOW]
     assert (said["kind"], said["sentence"]) == ("opened", "")
     assert service.asked == []
 
 
 def test_two_equal_outcomes_can_be_told_apart(handlers, request_):
-    one, two = (asyncio.run(handlers.open(request_, "nowhere"))[3] for _ in range(2))
+    one, two = (asyncio.run(handlers.open(request_, "nowhere"))[4] for _ in range(2))
     assert one["nonce"] != two["nonce"]
 
 

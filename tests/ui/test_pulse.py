@@ -74,8 +74,17 @@ def test_a_temporary_chat_is_in_no_list_and_has_news_of_its_own(service, pulse):
     reply = service.begin("t1")
     assert pulse({"conversation": "t1"})["running"] is True
     reply.fail(RuntimeError())
+    assert pulse({"conversation": "t1"})["gone"] == ""
     del service.kept["t1"]
     assert pulse({"conversation": "t1"})["version"] == ""
+
+
+def test_it_says_that_the_page_s_conversation_was_deleted_elsewhere(service, pulse):
+    service.kept["c1"] = conversation_of("Hello", "Hi")
+    assert pulse({"conversation": "c1"})["gone"] == ""
+    del service.kept["c1"]
+    assert pulse({"conversation": "c1"})["gone"] == "c1"
+    assert pulse({"conversation": ""})["gone"] == ""
 
 
 def test_one_that_is_in_the_list_is_not_looked_up_again(service, pulse):

@@ -155,7 +155,7 @@ def build(service: ChatService, offload: Offload) -> Controls:
                     # The script writes what is true of the loaded model, as text.
                     note = f'<p class="setting-note" id="note-{setting.name}"></p>'
                     gr.HTML(note, js_on_load=None)
-        # It stays until it is emptied, and the browser does not keep it as it keeps the settings.
+        # It stays until another chat is opened; the browser does not keep it.
         controls["begins_with"] = gr.Textbox(
             label=I18N("settings.begins_with"),
             info=I18N("settings.begins_with_info"),

@@ -18,6 +18,7 @@ from chat_ui.ui.panels.controls import Controls
 LIBRARY: Final = ("prompts.helpful", "prompts.robot", "prompts.terse")
 
 ISLAND: Final = """<div class="prompts"><select data-text-label="prompts.saved"></select>
+<button type="button" class="undo" data-text="rail.undo" hidden></button>
 <button type="button" class="save" data-text="prompts.save"></button>
 <button type="button" class="remove" data-text="prompts.remove" hidden></button></div>
 <p class="setting-note" id="note-system-prompt"></p>"""
