@@ -229,7 +229,7 @@ class ChatService(Versions):
             store = opened.stores.of(conversation_id)
             path = store.conversation(owner, conversation_id).path()
         # What is too long to be sent need not be counted to its end.
-        draft = encodable(draft[: self.settings.max_message_chars])
+        draft = encodable(draft[: self.settings.limits.message_chars])
         try:
             return self._meter.use(
                 engine,

@@ -205,7 +205,7 @@ class Versions(Opened):
             self._store_of(conversation_id).conversation(owner, conversation_id), message_id
         )
         # One that went on may be longer than a message may, and can be edited nevertheless.
-        text = checked_text(text, max(self.settings.max_message_chars, len(before.content)))
+        text = checked_text(text, max(self.settings.limits.message_chars, len(before.content)))
         written = self._store_of(conversation_id).versions.write(
             owner, conversation_id, before.id, text
         )
@@ -255,10 +255,10 @@ class Versions(Opened):
         )
 
     def _text(self, text: str) -> str:
-        return checked_text(text, self.settings.max_message_chars)
+        return checked_text(text, self.settings.limits.message_chars)
 
     def _options(self, options: ReplyOptions) -> ReplyOptions:
-        return checked_options(options, self.settings.max_message_chars)
+        return checked_options(options, self.settings.limits.message_chars)
 
 
 def _turn(conversation: Conversation, leaf_id: str | None) -> tuple[Message, tuple[Message, ...]]:
