@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from chat_ui.service import ChatService, Instruments, LoadEngine
+    from chat_ui.web.guard import Hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class App:
 
     demo: "gr.Blocks"
     service: "ChatService"
+    hosts: "Hosts"
 
 
 def make_app(
@@ -49,13 +51,15 @@ def make_app(
     from chat_ui.service import ChatService, load_model
     from chat_ui.ui import page
     from chat_ui.web import server
+    from chat_ui.web.guard import Hosts
 
+    hosts = Hosts.of(settings)
     service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
-    options = page.launch_options() | server.launch_options(settings, service)
+    options = page.launch_options() | server.launch_options(settings, service, hosts)
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
-    return App(demo, service)
+    return App(demo, service, hosts)
 
 
 def main(
@@ -72,7 +76,7 @@ def main(
         port = server.free_port(settings)
         app = make_app(settings, load, instruments)
         app.service.start()
-        server.serve(app.demo, app.service, port)
+        server.serve(app.demo, app.service, app.hosts, port)
     except ChatUIError as error:
         sys.stderr.write(f"chat_ui can't start. {error}\n")
         return 1

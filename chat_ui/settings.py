@@ -6,19 +6,19 @@ A flag beats its environment twin `CHAT_UI_...`, which beats Gradio's own `GRADI
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import platformdirs
 
 from chat_ui import __version__
 from chat_ui.errors import StartupError
+from chat_ui.limits import DOORS, LIMITS, Door, Limits
 from chat_ui.models.quantization import PRECISIONS, Precision
 from chat_ui.models.spec import BUILT_IN_ID
-
-Door = Literal["local", "space", "share"]
 
 SPACE_DISK: Final = Path("/data")
 
@@ -33,10 +33,13 @@ class Settings:
         model: "pocket-guide", a folder's path, or a Hub id.
         precision: of the model that is loaded at start.
         data_dir: folder of the database and the identity of this install.
-        door: how visitors come: on this machine, on a Space, or through a shared link.
-        max_message_chars: longest message or system prompt taken.
-        max_running_replies: answers being written at once, in all.
-        max_replies_per_visitor: the same, of one visitor.
+        door: how visitors come; decides what is not said otherwise.
+        limits: what visitors may ask for.
+        opens_tunnel: whether a public link is opened: only where the door is "share".
+        is_open: whether the public link asks for no key.
+        allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
+            asked for under.
+        space_host: the name that a Space's page is served under; "" elsewhere.
         model_memory_bytes: what all loaded models may take; None for what is free.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
@@ -51,9 +54,11 @@ class Settings:
     model: str = BUILT_IN_ID
     precision: Precision = "full"
     door: Door = "local"
-    max_message_chars: int = 32_000
-    max_running_replies: int = 64
-    max_replies_per_visitor: int = 4
+    limits: Limits = LIMITS["local"]
+    opens_tunnel: bool = False
+    is_open: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    space_host: str = ""
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -63,6 +68,11 @@ class Settings:
     @property
     def model_is_fixed(self) -> bool:
         """Whether visitors may not change model and precision: they can't where strangers come."""
+        return self.is_public
+
+    @property
+    def is_public(self) -> bool:
+        """Whether strangers come."""
         return self.door != "local"
 
 
@@ -87,9 +97,9 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         names = (f"CHAT_UI_{name.upper()}", *variables)
         return next((environ[name] for name in names if environ.get(name, "") != ""), None)
 
-    door = _door(flags.share or _is_true(environ.get("CHAT_UI_SHARE", "")), environ)
-    per_visitor, unload_after = ("4", "0") if door == "local" else ("1", "30")
-    unload_after = given("unload_after") or unload_after
+    share = flags.share or _is_true(environ.get("CHAT_UI_SHARE", ""))
+    door = _door(given("door"), share, environ)
+    unload_after = given("unload_after") or ("0" if door == "local" else "30")
     data_dir, memory = given("data_dir"), given("model_memory")
     return Settings(
         host=given("host", "GRADIO_SERVER_NAME") or "127.0.0.1",
@@ -98,10 +108,19 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         precision=_precision(given("precision") or "full"),
         data_dir=Path(data_dir).expanduser() if data_dir else _default_data_dir(environ),
         door=door,
-        max_running_replies=_count("--max-replies", given("max_replies") or "64"),
-        max_replies_per_visitor=_count(
-            "--max-replies-per-visitor", given("max_replies_per_visitor") or per_visitor
+        limits=replace(
+            LIMITS[door],
+            **{
+                name: _count(_flag(name), text, 0 if can_be_off else 1)
+                for name, can_be_off in _limits()
+                if (text := given(f"max_{name}")) is not None
+            },
         ),
+        # Gradio opens none on a Space.
+        opens_tunnel=share and door == "share",
+        is_open=flags.public or _is_true(environ.get("CHAT_UI_PUBLIC", "")),
+        allowed_hosts=_hosts(given("allowed_hosts") or ""),
+        space_host=environ.get("SPACE_HOST", "").lower(),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
@@ -133,16 +152,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MINUTES",
         help="unload a model that nobody uses for so long (0: never; 30 where strangers come)",
     )
-    parser.add_argument("--max-replies", metavar="N", help="answers written at once (64)")
-    parser.add_argument(
-        "--max-replies-per-visitor",
-        metavar="N",
-        help="the same for one visitor (4; 1 where strangers come)",
-    )
     parser.add_argument("--data-dir", metavar="DIR", help="where conversations are kept")
     parser.add_argument(
-        "--share", action="store_true", help="open a public link, protected by a password"
+        "--door", choices=DOORS, help="how visitors come: decides limits (found by itself)"
     )
+    parser.add_argument("--share", action="store_true", help="open a public link, with a key in it")
+    parser.add_argument("--public", action="store_true", help="a public link without a key")
+    parser.add_argument(
+        "--allowed-hosts",
+        metavar="NAMES",
+        help="names of this server that the page may be asked for under, with commas between",
+    )
+    limits = parser.add_argument_group(
+        "limits", "Here and, in brackets, where strangers come: on a Space, on a shared link."
+    )
+    for one in fields(Limits):
+        here, space, shared = (getattr(LIMITS[door], one.name) for door in DOORS)
+        limits.add_argument(
+            _flag(one.name),
+            metavar="N",
+            help=f"{one.metadata['meaning']}"
+            f"{'; 0: no limit' if one.metadata['can_be_off'] else ''}: {here} ({space}, {shared})",
+        )
     parser.add_argument("--version", action="version", version=f"chat_ui {__version__}")
     return parser
 
@@ -155,11 +186,31 @@ def _port(text: str) -> int:
     return port
 
 
-def _count(flag: str, text: str) -> int:
-    count = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
-    if count < 1:
-        raise StartupError(f"{flag} can't be {text!r}.", "Give a whole number from 1 on.")
+def _limits() -> list[tuple[str, bool]]:
+    return [(one.name, one.metadata["can_be_off"]) for one in fields(Limits)]
+
+
+def _flag(name: str) -> str:
+    return f"--max-{name.replace('_', '-')}"
+
+
+def _count(flag: str, text: str, least: int) -> int:
+    # isascii, because int() also takes digits of other scripts.
+    count = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
+    if count < least:
+        raise StartupError(f"{flag} can't be {text!r}.", f"Give a whole number from {least} on.")
     return count
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]", name):
+            raise StartupError(
+                f"{name!r} can't be a name of --allowed-hosts.",
+                "Give names such as chat.example.org, without http:// and without a port.",
+            )
+    return names
 
 
 def _positive(flag: str, text: str) -> float:
@@ -188,7 +239,12 @@ def _precision(text: str) -> Precision:
     )
 
 
-def _door(share: bool, environ: Mapping[str, str]) -> Door:
+def _door(named: str | None, share: bool, environ: Mapping[str, str]) -> Door:
+    if named is not None:
+        for door in DOORS:
+            if door == named:
+                return "share" if share and door == "local" else door
+        raise StartupError(f"The door {named!r} is unknown.", f"Give one of {', '.join(DOORS)}.")
     # Gradio ignores share=True on a Space, so the Space comes first here, too.
     if environ.get("SPACE_ID"):
         return "space"

@@ -17,19 +17,21 @@ LAYERS = {
     "app": {"ui", "web", "service", "settings", "errors"},
     "__main__": {"ui", "service", "history", "models", "settings", "errors"},
     "ui": {"service", "chat", "settings", "errors"},
-    "web": {"service", "chat", "settings", "errors"},
+    "web": {"service", "chat", "settings", "limits", "errors"},
     "service": {"engine", "models", "history", "chat", "settings", "errors"},
     "engine": {"models", "chat", "errors"},
     "history": {"chat", "errors"},
     "models": {"errors"},
     "chat": {"errors"},
-    "settings": {"models", "errors"},
+    "settings": {"models", "limits", "errors"},
+    "limits": set(),
     "errors": set(),
 }
 
 # The third-party packages of the layers that are to stay small.
 THIRD_PARTY = {
     "settings": {"platformdirs"},
+    "limits": set(),
     "chat": set(),
     "errors": set(),
 }

@@ -1,5 +1,6 @@
 """Command line and environment: who beats whom, and what is refused."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ from hypothesis import strategies as st
 
 from chat_ui import settings as module
 from chat_ui.errors import StartupError
+from chat_ui.limits import DOORS, LIMITS, Limits
 from chat_ui.models.quantization import PRECISIONS
 from chat_ui.settings import read
+
+NAMES = [one.name for one in fields(Limits)]
+CAN_BE_OFF = [one.name for one in fields(Limits) if one.metadata["can_be_off"]]
 
 
 def test_defaults_without_flags_and_environment() -> None:
@@ -47,33 +52,40 @@ def test_every_flag_has_its_twin(tmp_path: Path) -> None:
         "CHAT_UI_DRAFT_MODEL": "auto",
         "CHAT_UI_MODEL_MEMORY": "2.5",
         "CHAT_UI_UNLOAD_AFTER": "1.5",
-        "CHAT_UI_MAX_REPLIES": "7",
-        "CHAT_UI_MAX_REPLIES_PER_VISITOR": "3",
         "CHAT_UI_SHARE": "1",
-    }
+        "CHAT_UI_PUBLIC": "true",
+        "CHAT_UI_DOOR": "share",
+        "CHAT_UI_ALLOWED_HOSTS": "Chat.example.org, box",
+    } | {f"CHAT_UI_MAX_{name.upper()}": "7" for name in NAMES}
     flags = ["--host", "h", "--port", "1234", "--model", "m", "--precision", "4bit"]
     flags += ["--data-dir", str(tmp_path), "--draft-model", "auto", "--model-memory", "2.5"]
-    flags += ["--unload-after", "1.5", "--max-replies", "7", "--max-replies-per-visitor", "3"]
-    settings = read([*flags, "--share"], {})
+    flags += ["--unload-after", "1.5", "--share", "--public"]
+    flags += ["--door", "share", "--allowed-hosts", "chat.example.org,box"]
+    for name in NAMES:
+        flags += [f"--max-{name.replace('_', '-')}", "7"]
+    settings = read(flags, {})
     assert read([], twins) == settings
     assert settings.model_memory_bytes == 2_500_000_000
     assert settings.unload_after_s == 90.0
-    assert (settings.max_running_replies, settings.max_replies_per_visitor) == (7, 3)
+    assert settings.limits == Limits(**dict.fromkeys(NAMES, 7))
+    assert settings.opens_tunnel
+    assert settings.is_open
+    assert settings.allowed_hosts == ("chat.example.org", "box")
     assert settings.draft_model == "auto"
 
 
 def test_where_strangers_come_the_limits_are_tighter() -> None:
     at_home, shared = read([], {}), read(["--share"], {})
-    assert (at_home.max_replies_per_visitor, at_home.unload_after_s) == (4, 0)
-    assert (shared.max_replies_per_visitor, shared.unload_after_s) == (1, 1800)
-    assert read([], {"SPACE_ID": "a/b"}).max_replies_per_visitor == 1
+    assert (at_home.limits.replies_per_visitor, at_home.unload_after_s) == (4, 0)
+    assert (shared.limits.replies_per_visitor, shared.unload_after_s) == (1, 1800)
+    assert read([], {"SPACE_ID": "a/b"}).limits.replies_per_visitor == 1
     assert at_home.model_memory_bytes is None
 
 
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
-        *(("--max-replies", text) for text in ("0", "-1", "1.5", "many", "٣", "9" * 9)),
+        *(("--max-replies", text) for text in ("0", "-1", "1.5", "many", "٣", "9" * 10)),
         ("--max-replies-per-visitor", "0"),
         *(("--model-memory", text) for text in ("0", "-1", "8GB", "nan", "inf")),
         *(("--unload-after", text) for text in ("-1", "soon", "nan", "inf")),
@@ -82,6 +94,41 @@ def test_where_strangers_come_the_limits_are_tighter() -> None:
 def test_a_limit_that_is_none_is_refused_with_its_flag(flag: str, text: str) -> None:
     with pytest.raises(StartupError, match=rf"^{flag} can't be .* Give a (whole )?number"):
         read([f"{flag}={text}"], {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_limit_can_be_off_only_where_that_means_something(name: str) -> None:
+    flag = f"--max-{name.replace('_', '-')}"
+    if name in CAN_BE_OFF:
+        assert getattr(read([flag, "0"], {}).limits, name) == 0
+    else:
+        with pytest.raises(StartupError, match="from 1 on"):
+            read([flag, "0"], {})
+
+
+def test_no_limit_is_looser_where_strangers_come() -> None:
+    for name in NAMES:
+        here, space, shared = (getattr(LIMITS[door], name) or float("inf") for door in DOORS)
+        assert here >= space >= shared
+
+
+def test_a_door_can_be_tried_without_its_tunnel_or_its_space() -> None:
+    assert read(["--door", "share"], {}).door == "share"
+    assert not read(["--door", "share"], {}).opens_tunnel
+    assert read(["--door", "share"], {}).limits == LIMITS["share"]
+    assert read(["--door", "space"], {}).limits == LIMITS["space"]
+    assert read(["--door", "local"], {"SPACE_ID": "a/b"}).door == "local"
+    # Not: a link for strangers with the limits of a person at home.
+    assert read(["--door", "local", "--share"], {}).door == "share"
+    assert not read(["--share"], {"SPACE_ID": "a/b"}).opens_tunnel
+    with pytest.raises(StartupError, match="local, space, share"):
+        read([], {"CHAT_UI_DOOR": "back"})
+
+
+@pytest.mark.parametrize("name", ["http://a.b", "a.b:80", "a b", "*", "ü.de"])
+def test_a_host_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(StartupError, match="without a port"):
+        read(["--allowed-hosts", name], {})
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:

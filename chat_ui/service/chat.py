@@ -241,7 +241,7 @@ class ChatService(Versions):
                 path = conversation.path(edited.id)[:-1]
                 answer = edited if edited.role == "assistant" else None
         # What is too long to be sent need not be counted to its end.
-        limit = self._answer_chars(answer) if answer else self.settings.max_message_chars
+        limit = self._answer_chars(answer) if answer else self.settings.limits.message_chars
         is_draft_cut = len(draft) > limit
         draft = encodable(draft[:limit])
         if answer is not None:

@@ -199,14 +199,14 @@ class Replies:
             if reply is None or not reply.ended.is_set()
         ]
         own = owners.count(key[0])
-        if own >= self._settings.max_replies_per_visitor:
+        if own >= self._settings.limits.replies_per_visitor:
             raise BusyError(
                 "Your answer in another chat is still being written."
                 if own == 1
                 else f"{own} of your answers are being written, as many as may be at once.",
                 "Wait for one to end, or press Stop in its chat.",
             )
-        if len(owners) >= self._settings.max_running_replies:
+        if len(owners) >= self._settings.limits.replies:
             raise BusyError(
                 f"The server is writing {len(owners)} answers, as many as it may.",
                 "Send your message again in a moment.",

@@ -269,13 +269,13 @@ class Versions(Opened):
     def _answer_chars(self, answer: Message) -> int:
         """The most characters that an answer may have when it was edited."""
         # One that went on may be longer than a message may, and can be edited nevertheless.
-        return max(self.settings.max_message_chars, len(answer.content))
+        return max(self.settings.limits.message_chars, len(answer.content))
 
     def _text(self, text: str) -> str:
-        return checked_text(text, self.settings.max_message_chars)
+        return checked_text(text, self.settings.limits.message_chars)
 
     def _options(self, options: ReplyOptions) -> ReplyOptions:
-        return checked_options(options, self.settings.max_message_chars)
+        return checked_options(options, self.settings.limits.message_chars)
 
 
 def _turn(conversation: Conversation, leaf_id: str | None) -> tuple[Message, tuple[Message, ...]]:

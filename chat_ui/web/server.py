@@ -12,6 +12,7 @@ import sys
 import threading
 from types import FrameType
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -19,6 +20,7 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.session import SessionMiddleware
 
@@ -30,12 +32,15 @@ STORE_DEADLINE_S: Final = 2.0
 SHARE_USER: Final = "guest"
 
 
-def launch_options(settings: Settings, service: ChatService) -> dict[str, Any]:
+def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open."""
     return {
         "server_name": settings.host,
         "app_kwargs": {
-            "middleware": [Middleware(SessionMiddleware, settings=settings)],
+            "middleware": [
+                Middleware(Guard, settings=settings, hosts=hosts),
+                Middleware(SessionMiddleware, settings=settings),
+            ],
             "routes": [health_route(service)],
             "openapi_url": None,
         },
@@ -49,7 +54,7 @@ def launch_options(settings: Settings, service: ChatService) -> dict[str, Any]:
         "max_file_size": "1mb",
         # Every open page follows with an async event; this caps those, too, not only threads.
         "max_threads": 400,
-        "state_session_capacity": 500,
+        "state_session_capacity": settings.limits.sessions,
     }
 
 
@@ -73,17 +78,18 @@ def free_port(settings: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(demo: gr.Blocks, service: ChatService, port: int) -> NoReturn:
+def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, port: int) -> NoReturn:
     """Serve until Ctrl+C or SIGTERM, then store everything and end the process with code 0.
 
     Args:
         demo: the page.
         service: started already.
+        hosts: the names that the page may be asked under; a public link's is added.
         port: a free one.
     """
     ending = threading.Event()
     _on_signals(ending)
-    share = service.settings.door == "share"
+    share = service.settings.opens_tunnel
     password = secrets.token_urlsafe(16)
     _, local_url, public_url = demo.launch(
         server_port=port,
@@ -94,6 +100,7 @@ def serve(demo: gr.Blocks, service: ChatService, port: int) -> NoReturn:
     )
     _say(f"chat_ui is at {local_url}")
     if share:
+        hosts.add_own(urlsplit(public_url or "").netloc)
         _say_share(public_url, password)
     ending.wait()
     _say("Storing what was written; ending.")

@@ -24,7 +24,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
-from chat_ui.settings import Door, Settings
+from chat_ui.limits import Door
+from chat_ui.settings import Settings
 
 IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32

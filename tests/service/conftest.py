@@ -2,12 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chat_ui.engine.fake import FakeLoader, Script
+from chat_ui.limits import LIMITS, Door
 from chat_ui.service import ChatService, Reply
 from chat_ui.settings import Settings
 from tests.service.instruments import FakeInstruments
@@ -49,8 +52,9 @@ def loader() -> FakeLoader:
 def make_service(tmp_path: Path, loader: FakeLoader) -> Iterator[Callable[..., ChatService]]:
     made: list[ChatService] = []
 
-    def make(**changes: object) -> ChatService:
-        settings = Settings(**{"data_dir": tmp_path, "store_every_s": 0.02} | changes)  # type: ignore[arg-type]
+    def make(door: Door = "local", limits: Mapping[str, int] = {}, **changes: Any) -> ChatService:
+        changes = {"data_dir": tmp_path, "store_every_s": 0.02, **changes}
+        settings = Settings(door=door, limits=replace(LIMITS[door], **limits), **changes)
         made.append(ChatService(settings, loader, FakeInstruments()))
         return made[-1]
 

@@ -345,7 +345,7 @@ def test_the_oldest_turns_leave_and_the_answer_says_so(
 def test_as_many_answers_as_the_server_may_write(
     make_service: Callable[..., ChatService],
 ) -> None:
-    service = make_service(max_running_replies=2)
+    service = make_service(limits={"replies": 2})
     replies = [service.reply(ANNA, None, "slow", OPTIONS) for _ in range(2)]
     with pytest.raises(BusyError, match="2 answers, as many as it may"):
         service.reply(BEN, None, "one more", OPTIONS)
@@ -358,7 +358,7 @@ def test_as_many_answers_as_the_server_may_write(
 def test_as_many_answers_as_one_visitor_may_have(
     make_service: Callable[..., ChatService],
 ) -> None:
-    service = make_service(max_replies_per_visitor=1)
+    service = make_service(limits={"replies_per_visitor": 1})
     mine = service.reply(ANNA, None, "slow", OPTIONS)
     with pytest.raises(BusyError, match=r"another chat is still being written.*press Stop"):
         service.reply(ANNA, None, "one more", OPTIONS)
@@ -370,7 +370,7 @@ def test_as_many_answers_as_one_visitor_may_have(
 
 
 def test_the_limit_of_several_names_their_number(make_service: Callable[..., ChatService]) -> None:
-    service = make_service(max_replies_per_visitor=2)
+    service = make_service(limits={"replies_per_visitor": 2})
     first = service.reply(ANNA, None, "slow", OPTIONS)
     service.reply(ANNA, None, "slow", OPTIONS)
     other = ended(service.reply(BEN, None, "Hello", OPTIONS))

@@ -239,7 +239,7 @@ def test_it_tells_nobody_of_another_s_conversation(service: ChatService) -> None
 
 
 def test_what_can_t_be_sent(make_service: Callable[..., ChatService]) -> None:
-    service = make_service(max_message_chars=10)
+    service = make_service(limits={"message_chars": 10})
     ended(service.reply(ANNA, None, "Hello", options()))
     use = service.context_use(ANNA, None, "x" * 1000, options())
     assert use is not None

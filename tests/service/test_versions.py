@@ -163,7 +163,7 @@ def test_an_answer_may_go_on_that_is_longer_than_a_message(
     make_service: Callable[..., ChatService], loader: FakeLoader
 ) -> None:
     loader._answer = lambda prompt: Script("x" * 30)
-    service = make_service(max_message_chars=20)
+    service = make_service(limits={"message_chars": 20})
     c = told(service, "One")
     assert ended(
         service.continue_answer(ANNA, c.id, c.messages[1].id, OPTIONS)

@@ -15,7 +15,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from chat_ui.errors import StartupError
-from chat_ui.settings import Door, Settings
+from chat_ui.limits import Door
+from chat_ui.settings import Settings
 from chat_ui.web.session import IDENTITY_FILE, Identity, SessionMiddleware, open_identity
 
 IDENTITY = Identity("0123abcd", b"s" * 32)
