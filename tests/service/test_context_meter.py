@@ -290,7 +290,7 @@ def test_an_answer_longer_than_a_message_may_be_is_counted_whole_when_it_is_edit
     make_service: Callable[..., ChatService], loader: FakeLoader
 ) -> None:
     loader._answer = lambda prompt: Script(text="y" * 50)
-    service = make_service(max_message_chars=10)
+    service = make_service(limits={"message_chars": 10})
     c = ended(service.reply(ANNA, None, "Hello", options())).conversation_id
     answer = service.conversation(ANNA, c).path()[1]
     for text, is_cut in (("y" * 50, False), ("y" * 51, True)):
@@ -331,7 +331,7 @@ def test_the_parts_sum_with_a_beginning_of_the_answer_and_a_cut_history(
 def test_a_draft_over_the_cap_says_that_it_was_counted_as_far_as_that(
     make_service: Callable[..., ChatService],
 ) -> None:
-    service = make_service(max_message_chars=10)
+    service = make_service(limits={"message_chars": 10})
     ended(service.reply(ANNA, None, "Hello", options()))
     for length, is_cut in ((10, False), (11, True)):
         use = service.context_use(ANNA, None, "x" * length, options())
