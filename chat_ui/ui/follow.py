@@ -30,8 +30,8 @@ from chat_ui.ui.visitor import page_of
 
 log = logging.getLogger(__name__)
 
-# Messages shown at once: Gradio walks over all of them at each update. 30 cost 1.3 to 1.5 times what
-# two cost in the browser, 20 cost 1.16 times.
+# Messages shown at once: Gradio walks over all of them at each update. 30 cost 1.3 to 1.5 times as
+# much as two in the browser, 20 cost 1.16 times as much.
 WINDOW: Final = 20
 MAX_WINDOW: Final = 3000
 TICK_S: Final = 0.08

@@ -245,7 +245,7 @@ def answer(**changes: Any) -> Message:
     return replace(made, recipe=Recipe("", SETTINGS, "1", True), **changes)
 
 
-IDS = ("conversation", "title", "version", "role", "id", "status", "type")
+IDS = ("conversation", "head", "title", "version", "role", "id", "status", "type")
 
 
 @pytest.mark.parametrize("state", ["complete", "length", "stopped", "interrupted", "failed"])
