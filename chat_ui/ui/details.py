@@ -40,16 +40,16 @@ def details(message: Message, say: Texts = ENGLISH) -> Details:
     return [(say(name), value) for name, value in found if value]
 
 
-def facts(message: Message, say: Texts = ENGLISH) -> str:
+def facts(details: Details, say: Texts = ENGLISH) -> str:
     """Who answered, and how fast, on a line: "Qwen3 0.6B · 4-bit · 18 tokens/s · 57 tokens"."""
-    told = dict(details(message, say))
+    told = dict(details)
     names = ("details.model", "details.precision", "details.speed", "details.answer")
     return " · ".join(told[say(name)] for name in names if say(name) in told)
 
 
-def settings_line(message: Message, say: Texts = ENGLISH) -> str:
+def settings_line(details: Details, say: Texts = ENGLISH) -> str:
     """How it was asked for, on a line."""
-    told = dict(details(message, say))
+    told = dict(details)
     names = (
         "details.first_token", "details.prompt", "settings.temperature", "settings.top_p",
         "settings.seed",

@@ -102,3 +102,26 @@ def test_three_levels_of_detail(chat):
     expect(seed).to_be_hidden()
     choose(chat, "Simple")
     expect(facts.first).to_be_hidden()
+
+
+def test_the_facts_of_every_answer_begin_where_its_text_does_and_nothing_moves_when_they_come(chat):
+    choose(chat, "More")
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(chat.locator(".where")).to_have_text("2 / 2")
+    send(chat, "count to 60 at 20")
+    expect(chat.locator("#chat [data-bar=growing]")).to_be_visible()
+    growing = chat.locator("#chat [data-bar]").last.bounding_box()
+    facts = chat.locator("#chat .facts")
+    wait_until_answered(chat, 2)
+    expect(facts.last).to_contain_text("60 tokens")
+    ended = chat.locator("#chat [data-bar]").last.bounding_box()
+    assert growing is not None
+    assert ended is not None
+    assert growing["height"] == ended["height"]
+    text = chat.locator("#chat .bot-row .prose").first.evaluate(
+        "one => one.getBoundingClientRect().x"
+    )
+    lefts = facts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().x)")
+    assert lefts == [text, text]

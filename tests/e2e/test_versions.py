@@ -260,3 +260,27 @@ def test_versions_on_a_phone(new_context, server):
     bar(page, "Your message").get_by_role("button", name="Previous version").tap()
     expect(answers(page)).to_have_text(["You said: Alpha"])
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_finished_answers_can_be_copied_while_another_one_is_written(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+    send(chat, "count to 400 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    finished = bar(chat, "Answer", 0)
+    for name in ("Edit message", "Branch", "Previous version", "Next version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_disabled()
+    for name in ("Copy as Python", "Details"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    press(chat, "Answer", "Details", 0)
+    expect(chat.get_by_role("dialog", name="Details")).to_contain_text("Pocket Guide")
+    chat.keyboard.press("Escape")
+    # What grows may not be another version a moment later.
+    expect(chat.locator("#chat [data-bar=growing] [data-act=details]")).to_be_hidden()
+    button(chat, "Stop").click()
+    for name in ("Edit message", "Branch", "Previous version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    expect(finished.get_by_role("button", name="Next version")).to_be_disabled()
+    expect(bar(chat, "Answer").get_by_role("button", name="Details")).to_be_visible()

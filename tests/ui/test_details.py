@@ -65,11 +65,11 @@ def test_an_answer_of_an_older_version_still_tells_its_seed():
 def test_lines_tell_the_most_important_and_leave_out_what_is_not_known():
     numbers = Numbers(model="Qwen3 0.6B", precision="full", completion_tokens=57, seed=3)
     answer = replace(ANSWER, numbers=numbers)
-    assert facts(answer) == "Qwen3 0.6B · Full · 57 tokens"
-    assert settings_line(answer) == "Seed 3"
+    assert facts(details(answer)) == "Qwen3 0.6B · Full · 57 tokens"
+    assert settings_line(details(answer)) == "Seed 3"
     config = GenerationConfig(temperature=0, seed=3)
     answer = replace(answer, recipe=Recipe("", config))
-    assert settings_line(answer) == "Temperature 0 · Top-p 0.95 · Seed 3"
+    assert settings_line(details(answer)) == "Temperature 0 · Top-p 0.95 · Seed 3"
 
 
 def test_an_answer_that_failed_before_its_model_was_there_is_not_called_edited():
