@@ -191,7 +191,7 @@
     },
     details: async (message, made) => {
       const answer = await call("message_details", message);
-      if (answer) showDetails(answer.details, made);
+      if (answer) showDetails(answer, made);
     },
     previous: (message, made) => showVersion(message.previous, made),
     next: (message, made) => showVersion(message.next, made),
@@ -203,7 +203,16 @@
     setTimeout(() => made.replaceChildren(icon(made.dataset.act)), 1600);
   }
 
-  function showDetails(details, made) {
+  // In the browser's zone and language.
+  function timeOf(written) {
+    const moment = new Date(written);
+    const format = new Intl.DateTimeFormat(navigator.language, { dateStyle: "medium", timeStyle: "short" });
+    const made = ui.element("time", format.format(moment));
+    made.dateTime = written;
+    return made;
+  }
+
+  function showDetails({ details, written }, made) {
     const place = byId("details") ?? document.body.appendChild(document.createElement("div"));
     place.id = "details";
     place.popover = "auto";
@@ -211,6 +220,9 @@
     place.setAttribute("aria-label", ui.text("message.details"));
     const list = document.createElement("dl");
     for (const [name, value] of details) list.append(ui.element("dt", name), ui.element("dd", value));
+    const when = document.createElement("dd");
+    when.append(timeOf(written));
+    list.append(ui.element("dt", ui.text("message.written")), when);
     place.replaceChildren(list);
     place.tabIndex = -1;
     place.showPopover({ source: made });

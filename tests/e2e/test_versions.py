@@ -235,6 +235,23 @@ def test_details_tell_how_an_answer_was_made(chat):
     expect(details).to_be_hidden()
 
 
+def test_details_tell_the_time_in_the_reader_s_zone_and_language(new_context, server):
+    page = new_context(locale="de-DE", timezone_id="Asia/Tokyo").new_page()
+    page.goto(server.url)
+    page.locator("#message textarea").fill("Alpha")
+    page.locator("#message textarea").press("Enter")
+    made = page.locator("#chat .bot-row + .message-buttons [data-act=details]:visible")
+    expect(made).to_have_count(1)
+    # An hour that Tokyo and UTC have another date at.
+    page.evaluate("""() => { chatUI.islands.status.server = {
+      message_details: async () => ({ details: [], written: "2026-01-02T20:04:00+00:00" }),
+    }; }""")
+    made.click()
+    time = page.locator("#details time")
+    expect(time).to_have_text("03.01.2026, 05:04")
+    expect(time).to_have_attribute("datetime", "2026-01-02T20:04:00+00:00")
+
+
 def test_copy_as_python_gives_a_script(new_context, server):
     context: BrowserContext = new_context()
     context.grant_permissions(["clipboard-read", "clipboard-write"])

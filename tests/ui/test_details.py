@@ -11,14 +11,13 @@ from tests.ui.conftest import conversation_of
 QUESTION, ANSWER = conversation_of("Hello", "Hi").messages
 
 
-def test_a_question_has_its_time():
-    assert details(QUESTION) == [("Written", "2026-01-02 03:04 UTC")]
+def test_a_question_has_none():
+    assert details(QUESTION) == []
 
 
 def test_an_answer_edited_by_hand_names_no_model():
     assert details(ANSWER) == [
         ("Model", "Not known: edited by hand, or imported"),
-        ("Written", "2026-01-02 03:04 UTC"),
     ]
 
 
@@ -39,7 +38,6 @@ def test_an_answer_tells_its_model_settings_and_numbers():
     assert told == {
         "Model": "Qwen3 0.6B",
         "Precision": "4-bit",
-        "Written": "2026-01-02 03:04 UTC",
         "Prompt": "1,874 tokens",
         "Reused from a cache": "1,820 tokens",
         "Answer": "1 token",
