@@ -1,5 +1,7 @@
 """Light and dark, and what a screen reader is told, in a browser."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -67,7 +69,22 @@ def test_what_grows_is_read_out_while_it_grows_and_never_in_parts(chat):
     expect(spoken.locator("p")).to_have_count(0)  # its one sentence has not ended
     assert chat.locator("#chat [role=log]").get_attribute("aria-live") == "off"
     button(chat, "Stop").click()
-    expect(spoken.locator("p")).to_have_count(1)
+    expect(spoken.locator("p")).to_have_text(
+        [re.compile(r"^w1 w2 .* w30"), "Stopped.", "Press Continue for the rest."]
+    )
+
+
+def test_a_stopped_answer_says_so_once_and_is_read_out_to_its_end(chat):
+    send(chat, "count to 100 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    button(chat, "Stop").click()
+    note = "Stopped. Press Continue for the rest."
+    expect(chat.locator("#chat").get_by_text(note)).to_be_visible()
+    expect(chat.locator("#status")).to_contain_text("tokens")
+    expect(chat.locator("#status")).not_to_contain_text("Stopped")
+    spoken = chat.get_by_role("log", name="Answer, read out")
+    expect(spoken).to_contain_text("w5")
+    expect(spoken).to_contain_text("Press Continue for the rest.")
 
 
 def test_a_conversation_that_is_opened_is_not_read_out(chat):
