@@ -1,5 +1,7 @@
 """Light and dark, and what a screen reader is told, in a browser."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -67,7 +69,22 @@ def test_what_grows_is_read_out_while_it_grows_and_never_in_parts(chat):
     expect(spoken.locator("p")).to_have_count(0)  # its one sentence has not ended
     assert chat.locator("#chat [role=log]").get_attribute("aria-live") == "off"
     button(chat, "Stop").click()
-    expect(spoken.locator("p")).to_have_count(1)
+    expect(spoken.locator("p")).to_have_text(
+        [re.compile(r"^w1 w2 .* w30"), "Stopped.", "Press Continue for the rest."]
+    )
+
+
+def test_a_stopped_answer_says_so_once_and_is_read_out_to_its_end(chat):
+    send(chat, "count to 100 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    button(chat, "Stop").click()
+    note = "Stopped. Press Continue for the rest."
+    expect(chat.locator("#chat").get_by_text(note)).to_be_visible()
+    expect(chat.locator("#status")).to_contain_text("tokens")
+    expect(chat.locator("#status")).not_to_contain_text("Stopped")
+    spoken = chat.get_by_role("log", name="Answer, read out")
+    expect(spoken).to_contain_text("w5")
+    expect(spoken).to_contain_text("Press Continue for the rest.")
 
 
 def test_a_conversation_that_is_opened_is_not_read_out(chat):
@@ -102,3 +119,26 @@ def test_three_levels_of_detail(chat):
     expect(seed).to_be_hidden()
     choose(chat, "Simple")
     expect(facts.first).to_be_hidden()
+
+
+def test_the_facts_of_every_answer_begin_where_its_text_does_and_nothing_moves_when_they_come(chat):
+    choose(chat, "More")
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(chat.locator(".where")).to_have_text("2 / 2")
+    send(chat, "count to 60 at 20")
+    expect(chat.locator("#chat [data-bar=growing]")).to_be_visible()
+    growing = chat.locator("#chat [data-bar]").last.bounding_box()
+    facts = chat.locator("#chat .facts")
+    wait_until_answered(chat, 2)
+    expect(facts.last).to_contain_text("60 tokens")
+    ended = chat.locator("#chat [data-bar]").last.bounding_box()
+    assert growing is not None
+    assert ended is not None
+    assert growing["height"] == ended["height"]
+    text = chat.locator("#chat .bot-row .prose").first.evaluate(
+        "one => one.getBoundingClientRect().x"
+    )
+    lefts = facts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().x)")
+    assert lefts == [text, text]

@@ -168,6 +168,9 @@ def conversation(*texts: str, **last: Any) -> Conversation:
     return Conversation("c", "", "", NOW, NOW, head_id=made[-1].id, messages=tuple(made))
 
 
+STOPPED = "Stopped. Press Continue for the rest."
+
+
 class Chat:
     """A page with nothing but a Chatbot and a box that decides what it shows."""
 
@@ -333,8 +336,8 @@ def test_no_message_becomes_an_element_however_it_is_put_together(chat: Chat) ->
 @pytest.mark.parametrize(
     ("state", "note"),
     [
-        ("stopped", "Stopped."),
-        ("length", "The answer reached the limit of new tokens."),
+        ("stopped", STOPPED),
+        ("length", "The answer reached its limit. Press Continue for the rest."),
         ("failed", "The model <b> a_b_c *d* `e` failed."),
     ],
 )
@@ -379,7 +382,7 @@ def test_the_button_of_a_code_block_copies_the_code(chat: Chat) -> None:
 
 def test_the_whole_conversation_is_copied_without_marks_and_notes(chat: Chat) -> None:
     chat.show("<a>", "<b>", "<c>", "<d>", state="stopped")
-    chat.wait_for("bot", {"1": "<b>", "2": "<d>", "note": "Stopped."})
+    chat.wait_for("bot", {"1": "<b>", "2": "<d>", "note": STOPPED})
     chat.page.get_by_label("Copy conversation").click()
     chat.page.wait_for_function("async () => (await navigator.clipboard.readText()).includes('d')")
     copied = chat.page.evaluate("navigator.clipboard.readText()")
@@ -391,7 +394,7 @@ def test_copying_works_where_there_is_no_clipboard_api(chat: Chat) -> None:
     page.add_init_script("delete Navigator.prototype.clipboard")
     other = Chat(page, chat.url)
     other.show("<a>", "&lt; <b>", state="stopped")
-    other.wait_for("bot", {"text": "&lt; <b>", "note": "Stopped."})
+    other.wait_for("bot", {"text": "&lt; <b>", "note": STOPPED})
     assert page.evaluate("'clipboard' in navigator") is False
     page.get_by_role("button", name="Copy message").last.click()
     page.close()

@@ -295,6 +295,23 @@ def test_details_tell_how_an_answer_was_made(chat):
     expect(details).to_be_hidden()
 
 
+def test_details_tell_the_time_in_the_reader_s_zone_and_language(new_context, server):
+    page = new_context(locale="de-DE", timezone_id="Asia/Tokyo").new_page()
+    page.goto(server.url)
+    page.locator("#message textarea").fill("Alpha")
+    page.locator("#message textarea").press("Enter")
+    made = page.locator("#chat .bot-row + .message-buttons [data-act=details]:visible")
+    expect(made).to_have_count(1)
+    # An hour that Tokyo and UTC have another date at.
+    page.evaluate("""() => { chatUI.islands.status.server = {
+      message_details: async () => ({ details: [], written: "2026-01-02T20:04:00+00:00" }),
+    }; }""")
+    made.click()
+    time = page.locator("#details time")
+    expect(time).to_have_text("03.01.2026, 05:04")
+    expect(time).to_have_attribute("datetime", "2026-01-02T20:04:00+00:00")
+
+
 def test_copy_as_python_gives_a_script(new_context, server):
     context: BrowserContext = new_context()
     context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -320,3 +337,27 @@ def test_versions_on_a_phone(new_context, server):
     bar(page, "Your message").get_by_role("button", name="Previous version").tap()
     expect(answers(page)).to_have_text(["You said: Alpha"])
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_finished_answers_can_be_copied_while_another_one_is_written(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+    send(chat, "count to 400 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    finished = bar(chat, "Answer", 0)
+    for name in ("Edit message", "Branch", "Previous version", "Next version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_disabled()
+    for name in ("Copy as Python", "Details"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    press(chat, "Answer", "Details", 0)
+    expect(chat.get_by_role("dialog", name="Details")).to_contain_text("Pocket Guide")
+    chat.keyboard.press("Escape")
+    # What grows may not be another version a moment later.
+    expect(chat.locator("#chat [data-bar=growing] [data-act=details]")).to_be_hidden()
+    button(chat, "Stop").click()
+    for name in ("Edit message", "Branch", "Previous version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    expect(finished.get_by_role("button", name="Next version")).to_be_disabled()
+    expect(bar(chat, "Answer").get_by_role("button", name="Details")).to_be_visible()
