@@ -174,10 +174,8 @@
 
   let isBranching = false;
   const ACTS = {
-    edit: async (message) => {
-      const answer = await call("message_text", message);
-      if (answer) ui.editing.begin(message, answer.text);
-    },
+    edit: (message) =>
+      ui.editing.begin(message, async () => (await call("message_text", message))?.text ?? null),
     branch: async (message) => {
       if (isBranching) return; // a double click means one
       isBranching = true;

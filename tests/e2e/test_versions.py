@@ -3,16 +3,19 @@
 import re
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
     conversation_id,
+    let_go,
     message_box,
     open_chat,
     questions,
     send,
+    stop,
     wait_until_answered,
 )
 
@@ -101,6 +104,53 @@ def test_editing_gives_the_draft_back(chat):
     expect(message_box(chat)).to_have_value("Half a thought")
 
 
+def test_what_is_typed_before_the_text_to_be_edited_is_there_is_not_mixed_with_it(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    message_box(chat).fill("A draft")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "message_text" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    chat.route(re.compile("component_server"), hold)
+    press(chat, "Your message", "Edit message")
+    expect(message_box(chat)).not_to_be_editable()
+    message_box(chat).focus()
+    chat.keyboard.type("lost?")
+    chat.keyboard.press("Enter")
+    expect(message_box(chat)).to_have_value("A draft")
+    let_go(chat, held)
+    expect(message_box(chat)).to_be_editable()
+    expect(message_box(chat)).to_have_value("Alpha")
+    message_box(chat).press("Escape")
+    expect(message_box(chat)).to_have_value("A draft")
+    press(chat, "Your message", "Edit message")
+    expect(message_box(chat)).not_to_be_editable()
+    button(chat, "Cancel").click()  # whoever does not wait for it
+    expect(message_box(chat)).to_be_editable()
+    expect(message_box(chat)).to_have_value("A draft")
+    let_go(chat, held)
+    expect(questions(chat)).to_have_text(["Alpha"])
+
+
+def test_an_edit_that_is_begun_while_a_message_is_being_sent_goes_on(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    held: list[Route] = []
+    chat.route("**/queue/join*", lambda route: held.append(route), times=1)
+    send(chat, "Beta")
+    press(chat, "Your message", "Edit message", 0)
+    expect(message_box(chat)).to_have_value("Alpha")
+    let_go(chat, held)
+    expect(answers(chat)).to_have_text(["You said: Alpha", "You said: Beta"])
+    expect(chat.get_by_text("Editing ")).to_be_visible()
+    expect(message_box(chat)).to_have_value("Alpha")
+
+
 def test_enter_pressed_twice_stores_an_edited_answer_once(chat):
     send(chat, "Alpha")
     wait_until_answered(chat, 1)
@@ -184,9 +234,9 @@ def test_branch_goes_on_in_a_conversation_of_its_own(chat):
 
 
 def test_continue_goes_on_where_the_answer_was_cut(chat):
-    send(chat, "count to 400 at 20")
+    send(chat, LONG)
     expect(answers(chat)).to_contain_text("w5")
-    button(chat, "Stop").click()
+    stop(chat)
     expect(button(chat, "Continue")).to_be_visible()
     before = answers(chat).last.inner_text()
     button(chat, "Continue").click()
