@@ -18,12 +18,16 @@
     return [...new Intl.Segmenter(undefined, { granularity: "sentence" }).segment(text)].map((one) => one.segment);
   };
 
-  // An answer's text as it is read out: code is named and not spelt.
+  // The newest answer, and the note on how it ended, which has a row of its own; not its thoughts.
+  function blocks() {
+    const rows = [...document.querySelectorAll("#chat .message-wrap > .message-row")];
+    const from = rows.findLastIndex((row) => !row.matches(".bot-row") || row.querySelector(".thought-group"));
+    return rows.slice(from + 1).flatMap((row) => [...(row.querySelector(".prose")?.children ?? [])]);
+  }
+
+  // Its text as it is read out: code is named and not spelt.
   function spoken() {
-    const found = document.querySelectorAll("#chat .bot-row [data-testid=bot]:not(:has(.thought-group)) .prose");
-    const prose = found[found.length - 1];
-    if (!prose) return "";
-    return [...prose.children].map((block) => {
+    return blocks().map((block) => {
       if (block.matches("pre, .code_wrap") || block.querySelector("pre")) return CODE;
       if (!block.querySelector(".katex-html")) return block.textContent;
       const copy = block.cloneNode(true);

@@ -101,7 +101,10 @@
 
   function drawRow(row, { line, reason, verdict, word, caveats }) {
     row.querySelector("input").disabled = Boolean(reason);
-    setText(row.querySelector(".row-line"), line);
+    const told = row.querySelector(".row-line");
+    setText(told, line);
+    if (caveats?.length) told.dataset.beside = ui.text("model.caveats");
+    else delete told.dataset.beside;
     const sign = row.querySelector(".verdict");
     sign.dataset.verdict = verdict ?? "";
     setText(sign, word);

@@ -6,27 +6,41 @@
   if (ui.editing) return;
 
   const byId = (id) => document.getElementById(id);
+  const box = () => document.querySelector("#message textarea");
   const SAYS = { user: ui.text("editing.question"), assistant: ui.text("editing.answer") };
 
-  let now = null; // {id, role, draft, text}: which message, what stood in the box before, and what it says
+  // {id, role, draft, text, isComing}: which message, what stood in the box before, what it says, no text yet
+  let now = null;
 
-  function begin(message, text) {
-    const draft = now ? now.draft : ui.draftInBox();
-    now = { ...message, draft };
-    ui.setBox(text);
-    now.text = ui.draftInBox(); // a box has its own ends of lines
+  // The page has a message as it is shown, and its text comes from the server: until it is there, nothing can be
+  // typed into the box that it would be put over, or that would be put behind it.
+  async function begin(message, fetchText) {
+    if (now?.isComing) return;
+    const before = now;
+    const mine = (now = { ...message, draft: before?.draft, isComing: true });
     show();
-    const box = document.querySelector("#message textarea");
-    box?.focus();
-    box?.setSelectionRange(text.length, text.length);
+    const text = await fetchText();
+    if (now !== mine) return; // it was given up meanwhile
+    if (text === null) {
+      now = before;
+      show();
+      return;
+    }
+    mine.draft ??= ui.draftInBox();
+    mine.isComing = false;
+    ui.setBox(text);
+    mine.text = ui.draftInBox(); // a box has its own ends of lines
+    show();
+    box()?.focus();
+    box()?.setSelectionRange(text.length, text.length);
   }
 
   // With what stood in the box before; and what was typed since, where the edit has been sent from it.
   function end(isSent = false) {
     if (!now) return;
-    const { draft } = now;
+    const { draft = ui.draftInBox(), isComing } = now;
     now = null;
-    ui.setBox([draft, isSent ? ui.draftInBox() : ""].filter(Boolean).join("\n\n"));
+    ui.setBox([draft, isSent && !isComing ? ui.draftInBox() : ""].filter(Boolean).join("\n\n"));
     show();
   }
 
@@ -34,6 +48,7 @@
     const line = byId("editing");
     if (!line) return;
     document.documentElement.toggleAttribute("data-editing", Boolean(now));
+    if (box()) box().readOnly = Boolean(now?.isComing);
     line.hidden = !now;
     if (!now) {
       line.replaceChildren();
@@ -43,7 +58,7 @@
     cancel.type = "button";
     cancel.addEventListener("click", () => {
       end();
-      document.querySelector("#message textarea")?.focus();
+      box()?.focus();
     });
     line.replaceChildren(ui.element("span", SAYS[now.role]), cancel);
   }
@@ -75,6 +90,7 @@
     begin, end, save,
     isOn: () => now !== null,
     isUnchanged: () => now !== null && ui.draftInBox() === now.text,
+    isComing: () => now?.isComing === true,
     ofAnswer: () => now?.role === "assistant",
     id: () => now?.id ?? "",
     draft: () => now?.draft ?? null,

@@ -22,6 +22,8 @@
     user: ["edit", "branch"],
     assistant: ["edit", "branch", "python", "details"],
   };
+  // What would change the conversation under an answer that is being written.
+  const NOT_WHILE_BUSY = ["edit", "branch", "previous", "next"];
 
   // Of each message in the chat: {id, role, parts, at} and, where it has versions, {index, count, previous, next}.
   let shown = [];
@@ -74,7 +76,9 @@
       if (!place?.matches(".message-buttons")) return;
       const bar = place.querySelector(":scope > .acts") ?? newBar(place);
       kept.add(bar);
-      mark(place, "bar", message.at < rows.length - 1 ? "noted" : "yes");
+      // What grows may not be another version a moment later.
+      const isGrowing = newest?.busy && index === shown.length - 1;
+      mark(place, "bar", isGrowing ? "growing" : message.at < rows.length - 1 ? "noted" : "yes");
       fill(bar, message, index);
     });
     for (const title of document.querySelectorAll("#chat .thought-group > .title")) {
@@ -107,18 +111,28 @@
     bar.setAttribute("aria-label", ui.text(message.role === "user" ? "message.yours" : "page.answer"));
     bar.replaceChildren(...OF[message.role].map((name) => button(name, message)));
     if (message.count > 1) bar.append(versions(message));
-    if (message.facts) bar.append(ui.detail.facts(message));
+    if ("facts" in message) bar.append(ui.detail.facts(message));
     bar.classList.toggle("has-versions", message.count > 1);
+    switchOff(bar);
     if (focused) (bar.querySelector(`[data-act="${focused}"]:enabled`) ?? bar.querySelector(".versions button:enabled"))?.focus();
+  }
+
+  function switchOff(place) {
+    const isBusy = root.hasAttribute("data-busy");
+    for (const name of NOT_WHILE_BUSY) {
+      for (const made of place.querySelectorAll(`[data-act="${name}"]`)) {
+        made.disabled = isBusy || made.hasAttribute("data-end");
+      }
+    }
   }
 
   function versions(message) {
     const place = document.createElement("span");
     place.className = "versions";
     const previous = button("previous", message);
-    previous.disabled = !message.previous;
+    previous.toggleAttribute("data-end", !message.previous);
     const next = button("next", message);
-    next.disabled = !message.next;
+    next.toggleAttribute("data-end", !message.next);
     const where = ui.element("span", `${message.index + 1} / ${message.count}`);
     where.className = "where";
     place.append(previous, where, next);
@@ -160,10 +174,8 @@
 
   let isBranching = false;
   const ACTS = {
-    edit: async (message) => {
-      const answer = await call("message_text", message);
-      if (answer) ui.editing.begin(message, answer.text);
-    },
+    edit: (message) =>
+      ui.editing.begin(message, async () => (await call("message_text", message))?.text ?? null),
     branch: async (message) => {
       if (isBranching) return; // a double click means one
       isBranching = true;
@@ -177,7 +189,7 @@
     },
     details: async (message, made) => {
       const answer = await call("message_details", message);
-      if (answer) showDetails(answer.details, made);
+      if (answer) showDetails(answer, made);
     },
     previous: (message, made) => showVersion(message.previous, made),
     next: (message, made) => showVersion(message.next, made),
@@ -189,7 +201,16 @@
     setTimeout(() => made.replaceChildren(icon(made.dataset.act)), 1600);
   }
 
-  function showDetails(details, made) {
+  // In the browser's zone and language.
+  function timeOf(written) {
+    const moment = new Date(written);
+    const format = new Intl.DateTimeFormat(navigator.language, { dateStyle: "medium", timeStyle: "short" });
+    const made = ui.element("time", format.format(moment));
+    made.dateTime = written;
+    return made;
+  }
+
+  function showDetails({ details, written }, made) {
     const place = byId("details") ?? document.body.appendChild(document.createElement("div"));
     place.id = "details";
     place.popover = "auto";
@@ -197,6 +218,9 @@
     place.setAttribute("aria-label", ui.text("message.details"));
     const list = document.createElement("dl");
     for (const [name, value] of details) list.append(ui.element("dt", name), ui.element("dd", value));
+    const when = document.createElement("dd");
+    when.append(timeOf(written));
+    list.append(ui.element("dt", ui.text("message.written")), when);
     place.replaceChildren(list);
     place.tabIndex = -1;
     place.showPopover({ source: made });
@@ -254,6 +278,12 @@
       setTimeout(() => show(newest), 200);
     }
   }
+
+  // Once when an answer begins and once when it has ended, not with its updates.
+  new MutationObserver(() => {
+    const chat = byId("chat");
+    if (chat) switchOff(chat);
+  }).observe(root, { attributes: true, attributeFilter: ["data-busy"] });
 
   ui.messages = { draw, show };
 })();

@@ -25,6 +25,7 @@
     isBusy: false, // an answer is being written, says the newest status
     isSending: false, // Send was pressed, and no status has come since
     unsent: "", // the text that was sent and that the server has not taken yet
+    edited: "", // the question that it is another version of
     chosen: "", // the conversation that the list or the Back button asks for
     isOpening: true, // a conversation was asked for and is not here yet: what is sent now would miss it
     isHeld: false, // Send was pressed meanwhile
@@ -66,8 +67,9 @@
   // Runs as Send's `js`: the box is free for the next message before the server has answered.
   function sending([text, , , conversation, , ...values]) {
     page.isPressed = false;
+    page.edited = ui.editing.id();
     text ??= "";
-    values.unshift(text, ui.editing.id(), beginsTemporary(), conversation, shownIn(conversation));
+    values.unshift(text, page.edited, beginsTemporary(), conversation, shownIn(conversation));
     if (text.trim()) {
       page.unsent = text;
       setBox("");
@@ -98,6 +100,11 @@
 
   // What can't be sent now stays in the box, and Gradio does not hear of it.
   function keepFromSending(event) {
+    if (ui.editing.isComing()) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
     // A second press at once is one too many: a new text in the box is not that.
     const isTwice = performance.now() - page.pressedAt < 150 && (page.isPressed || !box()?.value.trim());
     if (ui.editing.isUnchanged()) { // there is nothing to send, and a second press must not send the draft
@@ -306,7 +313,9 @@
     if ("conversation" in now) page.expected = now.conversation;
     if (now.kind === "sent") {
       page.unsent = "";
-      ui.editing.end(true);
+      // Another message may be edited by now.
+      if (page.edited && page.edited === ui.editing.id()) ui.editing.end(true);
+      page.edited = "";
       keepDraft();
       if (!page.conversation) ui.rail.clearSearch(); // else the list would not show the new one
     }

@@ -1,6 +1,6 @@
 """Which models are in memory, and which of them leaves when room is needed. Book-keeping only.
 
-It loads and measures nothing, and has no lock: `host.py` calls it under its own.
+It loads and measures nothing, and has no lock: whoever changes it holds that of `ModelState`.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the service says of its model; a value, made by `host.py` and shown by every page."""
+"""What the service says of its model; a value, kept by `state.py` and shown by every page."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -9,9 +9,12 @@ Details = list[tuple[str, str]]
 
 
 def details(message: Message, say: Texts = ENGLISH) -> Details:
-    """Names and values of all that is known of a message, to be shown as text."""
+    """Names and values of all that is known of a message, to be shown as text.
+
+    When it was written is not among them: the page says that, in its own time zone.
+    """
     if message.role != "assistant":
-        return [(say("details.written"), _time(message))]
+        return []
     numbers, recipe = message.numbers, message.recipe
     pace = numbers.decode_tokens_per_s
     # One that failed before a model was there, or waits for one, is neither.
@@ -19,7 +22,6 @@ def details(message: Message, say: Texts = ENGLISH) -> Details:
     found: list[tuple[str, str | None]] = [
         ("details.model", numbers.model or (say("details.no_model") if is_unknown else None)),
         ("details.precision", numbers.precision and say.precision(numbers.precision)),
-        ("details.written", _time(message)),
         ("details.prompt", _tokens(numbers.prompt_tokens, say)),
         ("details.reused", _tokens(numbers.reused_tokens or None, say)),
         ("details.answer", _tokens(numbers.completion_tokens, say)),
@@ -40,16 +42,16 @@ def details(message: Message, say: Texts = ENGLISH) -> Details:
     return [(say(name), value) for name, value in found if value]
 
 
-def facts(message: Message, say: Texts = ENGLISH) -> str:
+def facts(details: Details, say: Texts = ENGLISH) -> str:
     """Who answered, and how fast, on a line: "Qwen3 0.6B · 4-bit · 18 tokens/s · 57 tokens"."""
-    told = dict(details(message, say))
+    told = dict(details)
     names = ("details.model", "details.precision", "details.speed", "details.answer")
     return " · ".join(told[say(name)] for name in names if say(name) in told)
 
 
-def settings_line(message: Message, say: Texts = ENGLISH) -> str:
+def settings_line(details: Details, say: Texts = ENGLISH) -> str:
     """How it was asked for, on a line."""
-    told = dict(details(message, say))
+    told = dict(details)
     names = (
         "details.first_token", "details.prompt", "settings.temperature", "settings.top_p",
         "settings.seed",
@@ -74,10 +76,6 @@ def _settings(config: GenerationConfig, say: Texts) -> list[tuple[str, str | Non
 
 def _switch(is_on: bool, say: Texts) -> str:
     return say("details.on" if is_on else "details.off")
-
-
-def _time(message: Message) -> str:
-    return f"{message.created_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _tokens(count: int | None, say: Texts) -> str | None:

@@ -159,7 +159,7 @@ class Follower:
                 last = _grown(answer, now) if is_newest_answer else answer
                 # A thought has a row of its own, so the answer has two where it follows one.
                 status = writing_status(newest, earlier, now, self._service.model, say)
-                shown = view.entries(last, say)
+                shown = view.entries(last, say, is_newest=True)
                 yield before + shown, status | below | {"last": rows(shown)}
             await mine.wait(tick_s(now.text))
 

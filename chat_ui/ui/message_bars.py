@@ -11,7 +11,7 @@ from typing import Any
 
 from chat_ui.chat.messages import Conversation, Message
 from chat_ui.ui import view
-from chat_ui.ui.details import facts, settings_line
+from chat_ui.ui.details import details, facts, settings_line
 from chat_ui.ui.texts import ENGLISH, Texts
 
 
@@ -39,9 +39,12 @@ def rows(entries: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 def _bar(message: Message, ids: list[str], say: Texts) -> dict[str, Any]:
     bar: dict[str, Any] = {"id": message.id, "role": message.role} | rows(view.entries(message))
-    # While it is written, each token would make them others.
-    if message.role == "assistant" and message.numbers.model and message.state != "writing":
-        bar |= {"facts": facts(message, say), "settings": settings_line(message, say)}
+    if message.role == "assistant" and message.state == "writing":
+        # Each token would make them others; the page keeps their place.
+        bar |= {"facts": "", "settings": ""}
+    elif message.role == "assistant" and message.numbers.model:
+        told = details(message, say)
+        bar |= {"facts": facts(told, say), "settings": settings_line(told, say)}
     if len(ids) == 1:
         return bar
     index = ids.index(message.id)

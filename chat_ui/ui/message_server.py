@@ -45,7 +45,9 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
         return {"text": message(owner, given).content}
 
     def message_details(owner: str, given: Any, say: Texts) -> Answer:
-        return {"details": details(message(owner, given), say)}
+        """With the time that it was written at, as ISO 8601 with its zone."""
+        found = message(owner, given)
+        return {"details": details(found, say), "written": found.created_at.isoformat()}
 
     def edit_answer(owner: str, given: Any) -> Answer:
         """With {"text": what it says from now on}."""

@@ -1,4 +1,5 @@
-"""The sentences below the chat: what an answer is doing, and how it ended.
+"""The sentences below the chat: what an answer is doing, and what it took. How it ended is said in
+the chat, by its note (`view`).
 
 Pure functions of values; nothing here asks the service or knows Gradio. The page's script writes
 these texts as text, so a model's name can't bring markup with it.
@@ -61,10 +62,14 @@ def conversation_status(conversation: Conversation, earlier: int, say: Texts = E
     }
     if path and path[-1].role == "assistant":
         last = path[-1]
-        text = " ".join(filter(None, (ending(last, say), measured(last.numbers, say))))
-        can_go_on = last.state in ("length", "stopped", "interrupted", "failed") and last.content
         beside = temporary(conversation, say) + notes(last, say)
-        status |= {"text": text, "notes": beside, "continue": bool(can_go_on)}
+        # One that is "writing" in the store and has no Reply lost its server, and has no note.
+        is_lost = last.state == "writing"
+        status |= {
+            "text": say("note.interrupted") if is_lost else measured(last.numbers, say),
+            "notes": beside,
+            "continue": can_go_on(last),
+        }
     return status
 
 
@@ -131,7 +136,7 @@ def measured(numbers: Numbers, say: Texts = ENGLISH) -> str:
     if numbers.completion_tokens:
         parts.append(say("quantity.tokens", numbers.completion_tokens))
     line = " · ".join(filter(None, (*parts, reused(numbers, say), assisted(numbers, say))))
-    return line[:1].upper() + line[1:]  # it may follow a sentence
+    return line[:1].upper() + line[1:]
 
 
 def reused(numbers: Numbers, say: Texts = ENGLISH) -> str:
@@ -155,21 +160,9 @@ def assisted(numbers: Numbers, say: Texts = ENGLISH) -> str:
     return f"{share}, {say('status.faster', times=say.number(numbers.assisted_speedup, 1))}"
 
 
-def ending(message: Message, say: Texts = ENGLISH) -> str:
-    """How an answer ended, as a sentence; empty where it just ended."""
-    count = message.numbers.completion_tokens
-    if message.state == "stopped":
-        return say("status.stopped")
-    if message.state == "length":
-        if message.recipe is not None and message.recipe.given:
-            count = None  # of an answer that went on, it is of more than the limit counts
-        return say("status.limit", count) if count else say("status.limit_unknown")
-    if message.state in ("interrupted", "writing"):
-        # One that is "writing" in the store and has no Reply lost its server, too.
-        return say("status.interrupted")
-    if message.state == "failed":
-        return message.error or say("status.failed")
-    return ""
+def can_go_on(message: Message) -> bool:
+    """Whether an answer was cut, so that there may be more of it."""
+    return message.state in ("length", "stopped", "interrupted", "failed") and bool(message.content)
 
 
 def temporary(conversation: Conversation, say: Texts = ENGLISH) -> list[str]:

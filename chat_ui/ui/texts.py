@@ -49,7 +49,7 @@ class Texts:
 
     Args:
         language: one of LANGUAGES.
-        entries: its texts by their keys, such as "status.stopped".
+        entries: its texts by their keys, such as "note.stopped".
     """
 
     def __init__(self, language: str, entries: Mapping[str, Entry]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from chat_ui.chat.messages import Conversation, Message, MessageState
 from chat_ui.chat.reasoning import Split, split
 from chat_ui.ui.quantities import duration
+from chat_ui.ui.status import can_go_on
 from chat_ui.ui.texts import ENGLISH, Texts
 
 MARK = "\u2060"  # word joiner: zero width, no letter, no space, no punctuation
@@ -75,9 +76,8 @@ _CLOSERS = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}
 _PUNCTUATION = re.compile(r"[\\`*_\[\]]")
 _MARKS = re.compile(f"{MARK}({_TYPED}?)")
 
-_NOTES: dict[MessageState, str] = {
-    "length": "note.limit",
-    "stopped": "status.stopped",
+_ENDINGS: dict[MessageState, str] = {
+    "stopped": "note.stopped",
     "interrupted": "note.interrupted",
     "failed": "note.failed",
 }
@@ -92,7 +92,10 @@ def messages(
     folds. An entry's content is the text, and behind it, as a part of its own, a note on how the
     answer ended: a part of its own because the text may end in an open fence.
     """
-    return [entry for message in conversation.path()[-window:] for entry in entries(message, say)]
+    path = conversation.path()[-window:]
+    return [
+        entry for message in path for entry in entries(message, say, is_newest=message is path[-1])
+    ]
 
 
 def rows(entries: Sequence[dict[str, Any]]) -> tuple[int, int]:
@@ -126,8 +129,12 @@ def forget() -> None:
     _split_finished.cache_clear()
 
 
-def entries(message: Message, say: Texts = ENGLISH) -> list[dict[str, Any]]:
-    """A message as values for the Chatbot: its thoughts, if any, and its text with a note."""
+def entries(
+    message: Message, say: Texts = ENGLISH, *, is_newest: bool = False
+) -> list[dict[str, Any]]:
+    """A message as values for the Chatbot: its thoughts, if any, and its text with a note. The note
+    of the newest says what to do next: the buttons for it are of that one alone.
+    """
     if message.role != "assistant":
         return [_entry(message, [_escape_finished(message.content)])]
     now = _split(message.content, message.state == "writing")
@@ -140,7 +147,7 @@ def entries(message: Message, say: Texts = ENGLISH) -> list[dict[str, Any]]:
     parts = []
     if now.answer.strip():
         parts.append(_escaped(now.answer, message.state == "writing"))
-    if note := _note(message, now, say):
+    if note := _note(message, now, say, is_newest):
         parts.append(_NOTE + note)
     if parts or not made:
         made.append(_entry(message, parts or [""]))
@@ -170,20 +177,35 @@ def _thought_title(is_thinking: bool, seconds: float | None, say: Texts) -> str:
     return say("note.thought_for", time=duration(seconds, say))
 
 
-def _note(message: Message, now: Split, say: Texts) -> str | None:
+def _note(message: Message, now: Split, say: Texts, is_newest: bool) -> str | None:
     """The line below an answer, in Markdown."""
     if message.state == "writing":
         return None if now.thought or now.answer.strip() else "…"
-    key = _NOTES.get(message.state)
-    sentence = None if key is None else say(key)
-    if message.state == "failed" and message.error:
-        sentence = " ".join(message.error.split())
-    elif sentence is None and not now.answer.strip():
+    sentence = _ending(message, say, is_newest)
+    if not sentence and not now.answer.strip():
         sentence = say("note.empty")
-    if sentence is None:
+    if not sentence:
         return None
     plain = _PUNCTUATION.sub(r"\\\g<0>", sentence)
     return f"*{escape(plain)}*"
+
+
+def _ending(message: Message, say: Texts, is_newest: bool) -> str:
+    """How an answer ended, and what to do about it; empty where it just ended."""
+    if message.state in ("complete", "writing"):
+        return ""
+    if message.state == "failed" and message.error:
+        return " ".join(message.error.split())  # it has its own next step
+    count = message.numbers.completion_tokens
+    if message.state == "length":
+        if message.recipe is not None and message.recipe.given:
+            count = None  # of an answer that went on, it is of more than the limit counts
+        fact = say("note.limit", count) if count else say("note.limit_unknown")
+    else:
+        fact = say(_ENDINGS[message.state])
+    if not is_newest:
+        return fact
+    return f"{fact} {say('note.rest' if can_go_on(message) else 'note.again')}"
 
 
 def _pieces(text: str) -> Iterator[str]:

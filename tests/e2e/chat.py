@@ -2,10 +2,11 @@
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 ANSWER = '[data-testid=bot]:not([aria-label*="\u2063"]):not(:has(.thought-group))'
 TIMEOUT_MS = 30_000
+LONG = "count to 500 at 10"  # fifty seconds: a test that stops it is not the later one
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -31,6 +32,12 @@ def send(page: Page, text: str) -> None:
     message_box(page).press("Enter")
 
 
+def new_chat(page: Page) -> None:
+    """Begin another chat, and wait until the messages of the one before are gone."""
+    button(page, "New chat").click()
+    expect(questions(page)).to_have_count(0)
+
+
 def answers(page: Page) -> Locator:
     """The model's messages, without thoughts, and notes, which begin with a mark of the view."""
     return page.locator(ANSWER)
@@ -46,6 +53,24 @@ def wait_until_answered(page: Page, count: int) -> str:
     expect(answers(page)).to_have_count(count)
     expect(button(page, "Stop")).to_be_hidden()
     return answers(page).nth(count - 1).inner_text()
+
+
+def stop(page: Page) -> int:
+    """Stop the answer, and wait for its end; the number of its last word."""
+    button(page, "Stop").click()
+    expect(button(page, "Stop")).to_be_hidden()
+    # Comes with the last words.
+    expect(page.locator("#chat").get_by_text("Stopped.", exact=True).last).to_be_visible()
+    return last_word(page)
+
+
+def let_go(page: Page, held: list[Route]) -> None:
+    """Let the request go on that a route holds, as soon as it has arrived."""
+    for _ in range(TIMEOUT_MS // 50):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    held.pop().continue_()
 
 
 def last_word(page: Page) -> int:

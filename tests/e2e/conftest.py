@@ -20,6 +20,8 @@ from tools.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
+# A real model: on a busy machine importing transformers and torch alone may take half a minute.
+LOAD_DEADLINE_S = 240.0
 # As root Chromium has no sandbox; without the others it looks up its maker's hosts at every start.
 FLAGS = [
     "--no-sandbox",
@@ -69,15 +71,19 @@ class Server:
         answer: dict[str, Any] = httpx.get(f"{self.url}/healthz", timeout=DEADLINE_S).json()
         return answer
 
-    def wait_for(self, **expected: object) -> None:
+    def wait_for(self, deadline_s: float = DEADLINE_S, **expected: object) -> None:
         """Wait until /healthz says this."""
         nothing = threading.Event()
-        for _ in range(int(DEADLINE_S / 0.1)):
+        for _ in range(int(deadline_s / 0.1)):
             health = self.health()
             if all(health[key] == value for key, value in expected.items()):
                 return
             nothing.wait(0.1)
         raise AssertionError(f"{expected} did not come; the server says {health}")
+
+    def wait_until_loaded(self, **expected: object) -> None:
+        """Wait until a real model is there."""
+        self.wait_for(LOAD_DEADLINE_S, phase="ready", **expected)
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -3,7 +3,8 @@
 What this machine can do is scripted, too: nothing is measured and nothing calls torch.
 
 The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
-fails after two words, "think" thinks before it answers, anything else is repeated.
+fails after two words, "think" thinks before it answers, "think long" for a minute,
+anything else is repeated.
 """
 
 import re
@@ -26,7 +27,9 @@ def answer(prompt: str) -> Script:
         words = " ".join(f"w{number}" for number in range(1, int(count[1]) + 1))
         return Script(text=words, tokens_per_s=float(count[2] or 20))
     if "think" in prompt:
-        thought = "<think>\nLet me **see**. w1 w2 w3 w4 w5 w6 w7 w8\n</think>\n\n"
+        last = 1200 if "think long" in prompt else 8
+        words = " ".join(f"w{number}" for number in range(1, last + 1))
+        thought = f"<think>\nLet me **see**. {words}\n</think>\n\n"
         return Script(text=f"{thought}You said: {prompt}", tokens_per_s=20)
     if "fail" in prompt:
         return Script(text="One two three", fails_at=2)

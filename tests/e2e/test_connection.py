@@ -7,8 +7,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
+    conversation_id,
     last_word,
     message_box,
     open_chat,
@@ -44,8 +46,15 @@ def words(count: int) -> str:
 
 
 def break_off(page: Page, relay: Relay, how: str, count: int) -> int:
-    """Break the wire in the middle of an answer; how many words there are once that is said."""
-    send(page, f"count to {count} at {count / 15:.0f}")
+    """Break the wire in the middle of an answer; how many words there are once that is said.
+
+    Args:
+        page: the page.
+        relay: the wire.
+        how: one of its methods.
+        count: of so many words, in 15 seconds; 0 for an answer that lasts.
+    """
+    send(page, f"count to {count} at {count / 15:.0f}" if count else LONG)
     expect(answers(page).last).to_contain_text("w10")
     getattr(relay, how)()
     expect(away(page)).to_be_visible()
@@ -74,7 +83,7 @@ def test_an_answer_is_picked_up_when_the_connection_is_back(
 
 def test_what_is_sent_meanwhile_stays_and_is_said_why(relay: Relay, page: Page) -> None:
     open_chat(page, relay.url)
-    break_off(page, relay, "cut", 500)
+    break_off(page, relay, "cut", 0)
     message_box(page).fill("and then?")
     message_box(page).press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("Your message stays here until it is back.")
@@ -90,14 +99,14 @@ def test_what_is_sent_meanwhile_stays_and_is_said_why(relay: Relay, page: Page) 
 
 def test_an_answer_that_ended_meanwhile_is_whole(server: Server, relay: Relay, page: Page) -> None:
     open_chat(page, relay.url)
-    send(page, "count to 100 at 20")
+    send(page, "count to 100 at 10")
+    conversation_id(page)
     expect(answers(page).last).to_contain_text("w5")
-    address = page.url.replace(relay.url, server.url)
-    other = page.context.new_page()  # the same visitor, with a connection
-    other.goto(address)
     relay.cut()
     expect(away(page)).to_be_visible()
     assert last_word(page) < 100
+    other = page.context.new_page()  # the same visitor, with a connection
+    other.goto(page.url.replace(relay.url, server.url))
     wait_until_answered(other, 1)
     relay.mend()
     expect(away(page)).to_be_hidden()

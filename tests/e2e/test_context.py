@@ -114,9 +114,6 @@ def test_a_draft_over_the_cap_is_told_as_more_than_what_was_counted(chat):
 def test_a_thought_is_folded_once_it_is_thought_and_names_its_time(chat):
     send(chat, "think of it")
     title = chat.locator("#chat .thought-group .title")
-    expect(title).to_have_text("Thinking…")
-    expect(title).to_have_attribute("aria-expanded", "true")
-    expect(chat.get_by_role("status", name="Answer")).to_have_text("Thinking…")
     wait_until_answered(chat, 1)
     expect(answers(chat)).to_have_text(["You said: think of it"])
     expect(title).to_have_text(re.compile("Thought for "))
@@ -132,8 +129,12 @@ def test_a_thought_is_folded_once_it_is_thought_and_names_its_time(chat):
     assert edit["y"] > answers(chat).bounding_box()["y"]  # type: ignore[index]
 
 
-def test_an_answer_stopped_in_its_thought_shows_the_thought(chat):
-    send(chat, "think of it")
+def test_a_thought_is_open_while_it_grows_and_stays_where_it_is_stopped(chat):
+    send(chat, "think long")
+    title = chat.locator("#chat .thought-group .title")
+    expect(title).to_have_text("Thinking…")
+    expect(title).to_have_attribute("aria-expanded", "true")
+    expect(chat.get_by_role("status", name="Answer")).to_have_text("Thinking…")
     expect(chat.locator("#chat .thought-group")).to_contain_text("w2")
     button(chat, "Stop").click()
     expect(chat.get_by_text("Stopped.").first).to_be_visible()

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.chat import answers, button, open_chat, questions, send, wait_until_answered
+from tests.e2e.chat import (
+    answers,
+    button,
+    new_chat,
+    open_chat,
+    questions,
+    send,
+    wait_until_answered,
+)
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_what_was_exported_is_imported_again_with_its_versions(chat, tmp_path):
 
 def test_all_conversations_and_markdown(chat, tmp_path):
     for text in ("Alpha", "Beta"):
-        button(chat, "New chat").click()
+        new_chat(chat)
         send(chat, text)
         wait_until_answered(chat, 1)
     everything = export(chat, "JSON, to import again", tmp_path)

@@ -206,3 +206,29 @@ def test_it_fits_a_telephone(
         expect(page.locator(toggle)).to_have_attribute("aria-expanded", "true")
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert not is_cut(everywhere)
+
+
+@pytest.mark.parametrize("language", ["de", "fr", "es"])
+def test_a_precision_s_line_and_its_caveats_do_not_overlap_on_a_narrow_telephone(
+    server: Server, new_context: Callable[..., BrowserContext], language: str
+) -> None:
+    say, size = texts(language), {"width": 360, "height": 740}
+    page = new_context(locale=LOCALES[language], viewport=size).new_page()
+    open_chat(page, server.url)
+    page.locator("#panels-toggle").click()
+    line = page.locator("#precision .row-line").first
+    expect(line).to_contain_text(say("quantity.rate", rate=""))  # the speed was measured
+    page.locator(".kinds > summary").click()
+    overlapping = page.evaluate("""() => [...document.querySelectorAll("#precision .row")]
+      .filter((row) => row.querySelector("details").offsetParent)
+      .filter((row) => {
+        const beside = row.querySelector("summary").getBoundingClientRect();
+        return [...row.querySelectorAll(".row-name, .row-line")].some((place) => {
+          const text = document.createRange();
+          text.selectNodeContents(place.firstChild);
+          return [...text.getClientRects()].some((one) =>
+            one.right > beside.left && one.bottom > beside.top + 7 && one.top < beside.bottom - 7);
+        });
+      })
+      .map((row) => row.textContent)""")
+    assert not overlapping

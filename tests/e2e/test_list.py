@@ -6,10 +6,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
     message_box,
+    new_chat,
     open_chat,
+    questions,
     send,
     wait_until_answered,
 )
@@ -25,21 +28,21 @@ def link(page: Page, title: str) -> Locator:
     return nav(page).get_by_role("link", name=title)
 
 
-def titles(page: Page) -> list[str]:
-    return nav(page).get_by_role("link").all_inner_texts()
+def expect_titles(page: Page, titles: list[str]) -> None:
+    expect(nav(page).get_by_role("link")).to_have_text(titles, use_inner_text=True)
 
 
 def search_box(page: Page) -> Locator:
     return page.get_by_role("textbox", name="Search conversations")
 
 
-def begin(page: Page, *questions: str) -> None:
+def begin(page: Page, *texts: str) -> None:
     """Begin a conversation with each of these."""
-    for question in questions:
-        button(page, "New chat").click()
-        send(page, question)
+    for text in texts:
+        new_chat(page)
+        send(page, text)
         wait_until_answered(page, 1)
-        expect(link(page, question)).to_have_attribute("aria-current", "page")
+        expect(link(page, text)).to_have_attribute("aria-current", "page")
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def chat(server, page):
 def test_the_newest_conversation_is_the_first_of_today(chat):
     begin(chat, "Alpha", "Beta")
     expect(nav(chat).get_by_role("heading", name="Today")).to_be_visible()
-    assert titles(chat) == ["Beta", "Alpha"]
+    expect_titles(chat, ["Beta", "Alpha"])
 
 
 def test_a_new_title_stays_after_a_reload_and_names_the_page(chat):
@@ -69,12 +72,12 @@ def test_a_new_title_stays_after_a_reload_and_names_the_page(chat):
 
 def test_escape_gives_a_new_title_up_and_stops_no_answer(chat):
     begin(chat, "Alpha")
-    send(chat, "count to 200 at 20")
+    send(chat, LONG)
     expect(answers(chat).last).to_contain_text("w3")
     button(chat, "Rename").click()
     chat.get_by_role("textbox", name="Title").fill("")
     chat.keyboard.press("Escape")
-    assert titles(chat) == ["Alpha"]
+    expect_titles(chat, ["Alpha"])
     expect(button(chat, "Stop")).to_be_visible()
     button(chat, "Stop").click()
 
@@ -102,18 +105,18 @@ def test_a_pinned_conversation_stands_above_newer_ones(chat):
         "button", name="Pin"
     ).click()
     expect(nav(chat).get_by_role("heading", name="Pinned")).to_be_visible()
-    assert titles(chat) == ["Alpha", "Beta"]
+    expect_titles(chat, ["Alpha", "Beta"])
     expect(button(chat, "Unpin")).to_be_focused()
     chat.keyboard.press("Enter")
     expect(nav(chat).get_by_role("heading", name="Pinned")).to_have_count(0)
-    assert titles(chat) == ["Beta", "Alpha"]
+    expect_titles(chat, ["Beta", "Alpha"])
 
 
 def test_delete_can_be_undone_and_the_open_one_is_shown_again(chat):
     begin(chat, "Alpha", "Beta")
     button(chat, "Delete").click()
     expect(chat.get_by_role("heading", name="What would you like to know?")).to_be_visible()
-    assert titles(chat) == ["Alpha"]
+    expect_titles(chat, ["Alpha"])
     button(chat, "Undo").click()
     expect(link(chat, "Beta")).to_have_attribute("aria-current", "page")
     expect(answers(chat)).to_have_text("You said: Beta")
@@ -135,11 +138,12 @@ def test_a_deleted_conversation_is_gone_in_another_tab_and_at_its_address(chat, 
 
 def test_deleting_ends_the_answer_that_is_being_written(chat):
     begin(chat, "Alpha")
-    send(chat, "count to 400 at 20")
+    send(chat, LONG)
     expect(answers(chat).last).to_contain_text("w3")
     button(chat, "Delete").click()
     expect(chat.get_by_role("heading", name="What would you like to know?")).to_be_visible()
     send(chat, "Beta")  # a visitor has one answer at a time
+    expect(questions(chat)).to_have_text(["Beta"])
     assert wait_until_answered(chat, 1) == "You said: Beta"
 
 
@@ -150,7 +154,7 @@ def test_search_finds_titles_and_texts_and_shows_where(chat):
     begin(chat, "Beta")
     search_box(chat).fill("whales")
     expect(nav(chat).get_by_role("heading", name="Found")).to_be_visible()
-    assert titles(chat) == ["Alpha"]
+    expect_titles(chat, ["Alpha"])
     expect(nav(chat)).to_contain_text("Tell me of WHALES, please")
     search_box(chat).fill("alph")
     expect(nav(chat).get_by_role("link")).to_have_count(1)
@@ -258,10 +262,17 @@ def test_what_can_not_be_done_is_said_and_not_shown_as_done(serve, page):
     open_chat(page, server.url)
     begin(page, "Alpha")
     page.get_by_role("group", name="Answer").get_by_role("button", name="Edit message").click()
+    expect(message_box(page)).to_have_value("You said: Alpha")
     message_box(page).fill("My own words")
     server.kill()
     message_box(page).press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("The server doesn't answer.")
+    expect(message_box(page)).to_have_value("My own words")
+    page.get_by_role("group", name="Your message").get_by_role(
+        "button", name="Edit message"
+    ).click()
+    expect(page.get_by_text("Editing the answer")).to_be_visible()
+    expect(message_box(page)).to_be_editable()
     expect(message_box(page)).to_have_value("My own words")
     button(page, "Delete").click()
     expect(page.get_by_role("alert")).to_contain_text("The server doesn't answer.")

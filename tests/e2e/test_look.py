@@ -1,9 +1,13 @@
 """Light and dark, and what a screen reader is told, in a browser."""
 
-import pytest
-from playwright.sync_api import Page, expect
+import re
 
-from tests.e2e.chat import answers, button, open_chat, send, wait_until_answered
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.chat import LONG, answers, button, open_chat, send, wait_until_answered
+
+DARK = re.compile(r"\bdark\b")
 
 
 @pytest.fixture
@@ -12,8 +16,8 @@ def chat(server, page):
     return page
 
 
-def is_dark(page: Page) -> bool:
-    return bool(page.evaluate("document.body.classList.contains('dark')"))
+def body(page: Page) -> Locator:
+    return page.locator("body")
 
 
 def choose(page: Page, name: str) -> None:
@@ -21,29 +25,29 @@ def choose(page: Page, name: str) -> None:
 
 
 def test_dark_is_chosen_and_stays_after_a_reload(chat):
-    assert not is_dark(chat)
+    expect(body(chat)).not_to_have_class(DARK)
     choose(chat, "Dark")
-    assert is_dark(chat)
+    expect(body(chat)).to_have_class(DARK)
     chat.reload()
     expect(chat.get_by_role("radio", name="Dark", exact=True)).to_be_checked()
-    assert is_dark(chat)
+    expect(body(chat)).to_have_class(DARK)
     choose(chat, "System")
-    assert not is_dark(chat)
+    expect(body(chat)).not_to_have_class(DARK)
 
 
 def test_light_stays_where_the_system_is_dark(new_context, server):
     page = new_context(color_scheme="dark").new_page()
     open_chat(page, server.url)
-    assert is_dark(page)
+    expect(body(page)).to_have_class(DARK)
     choose(page, "Light")
-    assert not is_dark(page)
+    expect(body(page)).not_to_have_class(DARK)
     page.reload()
     expect(page.get_by_role("radio", name="Light", exact=True)).to_be_checked()
-    assert not is_dark(page)
+    expect(body(page)).not_to_have_class(DARK)
     choose(page, "System")
-    assert is_dark(page)
+    expect(body(page)).to_have_class(DARK)
     page.emulate_media(color_scheme="light")
-    page.wait_for_function("!document.body.classList.contains('dark')")
+    expect(body(page)).not_to_have_class(DARK)
 
 
 def test_an_answer_is_read_out_by_the_sentence_and_to_its_end(chat):
@@ -61,13 +65,28 @@ def test_an_answer_is_read_out_by_the_sentence_and_to_its_end(chat):
 
 
 def test_what_grows_is_read_out_while_it_grows_and_never_in_parts(chat):
-    send(chat, "count to 100 at 20")
-    expect(answers(chat).last).to_contain_text("w30")
+    send(chat, LONG)
+    expect(answers(chat).last).to_contain_text("w20")
     spoken = chat.get_by_role("log", name="Answer, read out")
     expect(spoken.locator("p")).to_have_count(0)  # its one sentence has not ended
     assert chat.locator("#chat [role=log]").get_attribute("aria-live") == "off"
     button(chat, "Stop").click()
-    expect(spoken.locator("p")).to_have_count(1)
+    expect(spoken.locator("p")).to_have_text(
+        [re.compile(r"^w1 w2 .* w30"), "Stopped.", "Press Continue for the rest."]
+    )
+
+
+def test_a_stopped_answer_says_so_once_and_is_read_out_to_its_end(chat):
+    send(chat, "count to 100 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    button(chat, "Stop").click()
+    note = "Stopped. Press Continue for the rest."
+    expect(chat.locator("#chat").get_by_text(note)).to_be_visible()
+    expect(chat.locator("#status")).to_contain_text("tokens")
+    expect(chat.locator("#status")).not_to_contain_text("Stopped")
+    spoken = chat.get_by_role("log", name="Answer, read out")
+    expect(spoken).to_contain_text("w5")
+    expect(spoken).to_contain_text("Press Continue for the rest.")
 
 
 def test_a_conversation_that_is_opened_is_not_read_out(chat):
@@ -102,3 +121,26 @@ def test_three_levels_of_detail(chat):
     expect(seed).to_be_hidden()
     choose(chat, "Simple")
     expect(facts.first).to_be_hidden()
+
+
+def test_the_facts_of_every_answer_begin_where_its_text_does_and_nothing_moves_when_they_come(chat):
+    choose(chat, "More")
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(chat.locator(".where")).to_have_text("2 / 2")
+    send(chat, "count to 60 at 20")
+    expect(chat.locator("#chat [data-bar=growing]")).to_be_visible()
+    growing = chat.locator("#chat [data-bar]").last.bounding_box()
+    facts = chat.locator("#chat .facts")
+    wait_until_answered(chat, 2)
+    expect(facts.last).to_contain_text("60 tokens")
+    ended = chat.locator("#chat [data-bar]").last.bounding_box()
+    assert growing is not None
+    assert ended is not None
+    assert growing["height"] == ended["height"]
+    text = chat.locator("#chat .bot-row .prose").first.evaluate(
+        "one => one.getBoundingClientRect().x"
+    )
+    lefts = facts.evaluate_all("all => all.map((one) => one.getBoundingClientRect().x)")
+    assert lefts == [text, text]

@@ -101,8 +101,9 @@ def pick(page: Page, model: str) -> None:
 
 def active(page: Page) -> Locator:
     """The option that the keyboard is at."""
+    # Not by the id that the box names now: the list may be made anew, with other ids.
     expect(picker(page)).to_have_attribute("aria-activedescendant", re.compile("."))
-    return page.locator(f"#{picker(page).get_attribute('aria-activedescendant')}")
+    return options(page).and_(page.locator(".active"))
 
 
 def loaded(page: Page, label: str) -> None:

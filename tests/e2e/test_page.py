@@ -8,10 +8,12 @@ from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from chat_ui.models.quantization import MAIN_PRECISIONS, QUANTIZATIONS
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
     conversation_id,
     last_word,
+    let_go,
     message_box,
     open_chat,
     send,
@@ -92,7 +94,7 @@ def test_going_back_to_a_model_in_memory_loads_nothing_and_a_running_answer_goes
     server = serve()
     open_chat(page, server.url)
     server.wait_for(phase="ready")
-    send(page, "count to 2000 at 20")
+    send(page, LONG)
     expect(answers(page).last).to_contain_text("w3")
     precision(page, "4-bit").check()
     server.wait_for(precision="4bit", phase="ready")
@@ -156,11 +158,7 @@ def test_what_is_typed_before_the_page_has_loaded_stays(server: Server, page: Pa
     open_chat(page, server.url)
     page.get_by_role("textbox", name="System prompt", exact=True).fill("Be a pirate.")
     message_box(page).fill("my first question")
-    for _ in range(200):
-        page.wait_for_timeout(50)  # lets the held request arrive
-        if held:
-            break
-    held[0].continue_()
+    let_go(page, held)
     expect(page.get_by_role("heading", name="What would you like to know?")).to_be_visible()
     expect(message_box(page)).to_have_value("my first question")
     message_box(page).press("Enter")

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Locator, Page, TimeoutError
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from chat_ui.chat.messages import Conversation, Message
 from chat_ui.ui import view
@@ -168,6 +168,9 @@ def conversation(*texts: str, **last: Any) -> Conversation:
     return Conversation("c", "", "", NOW, NOW, head_id=made[-1].id, messages=tuple(made))
 
 
+STOPPED = "Stopped. Press Continue for the rest."
+
+
 class Chat:
     """A page with nothing but a Chatbot and a box that decides what it shows."""
 
@@ -295,7 +298,7 @@ def test_markdown_is_rendered(chat: Chat) -> None:
     chat.show(*[part for text, _, _ in RENDERED.values() for part in ("x", text)])
     chat.wait_for("bot", {name: seen for name, (_, seen, _) in RENDERED.items()})
     for number, (name, (_, _, css)) in enumerate(RENDERED.items()):
-        assert chat.messages("bot").nth(number).locator(css).count(), name
+        expect(chat.messages("bot").nth(number).locator(css), name).not_to_have_count(0)
     assert chat.copied("bot") == [text for text, _, _ in RENDERED.values()]
     chat.assert_harmless()
 
@@ -304,9 +307,8 @@ def test_formulas_are_rendered(chat: Chat) -> None:
     chat.show(*[part for text in FORMULAS.values() for part in ("x", text)])
     for number, name in enumerate(FORMULAS):
         message = chat.messages("bot").nth(number)
-        message.locator(".katex").wait_for()
-        assert message.locator(".katex").count() == 1, name
-        assert message.locator(".katex-error").count() == 0, name
+        expect(message.locator(".katex"), name).to_have_count(1)
+        expect(message.locator(".katex-error"), name).to_have_count(0)
     assert view.MARK not in chat.page.locator(".message-wrap").inner_text()
     assert chat.copied("bot") == list(FORMULAS.values())
     chat.assert_harmless()
@@ -321,10 +323,10 @@ def test_a_block_of_code_is_shown_whatever_its_language(chat: Chat) -> None:
 
 def test_no_message_becomes_an_element_however_it_is_put_together(chat: Chat) -> None:
     pick = random.Random(6)
-    for _ in range(4):
+    for turn in range(4):
         texts = ["".join(pick.choices(BUILDING_BLOCKS, k=pick.randint(2, 14))) for _ in range(60)]
-        chat.show(*texts, "The end")
-        chat.page.get_by_text("The end").wait_for()
+        chat.show(*texts, f"The end of turn {turn}")
+        chat.page.get_by_text(f"The end of turn {turn}").wait_for()
         chat.assert_harmless()
         assert view.MARK not in chat.page.locator(".message-wrap").inner_text()
         assert chat.copied("bot") == texts[1::2]
@@ -333,8 +335,8 @@ def test_no_message_becomes_an_element_however_it_is_put_together(chat: Chat) ->
 @pytest.mark.parametrize(
     ("state", "note"),
     [
-        ("stopped", "Stopped."),
-        ("length", "The answer reached the limit of new tokens."),
+        ("stopped", STOPPED),
+        ("length", "The answer reached its limit. Press Continue for the rest."),
         ("failed", "The model <b> a_b_c *d* `e` failed."),
     ],
 )
@@ -379,7 +381,7 @@ def test_the_button_of_a_code_block_copies_the_code(chat: Chat) -> None:
 
 def test_the_whole_conversation_is_copied_without_marks_and_notes(chat: Chat) -> None:
     chat.show("<a>", "<b>", "<c>", "<d>", state="stopped")
-    chat.wait_for("bot", {"1": "<b>", "2": "<d>", "note": "Stopped."})
+    chat.wait_for("bot", {"1": "<b>", "2": "<d>", "note": STOPPED})
     chat.page.get_by_label("Copy conversation").click()
     chat.page.wait_for_function("async () => (await navigator.clipboard.readText()).includes('d')")
     copied = chat.page.evaluate("navigator.clipboard.readText()")
@@ -391,7 +393,7 @@ def test_copying_works_where_there_is_no_clipboard_api(chat: Chat) -> None:
     page.add_init_script("delete Navigator.prototype.clipboard")
     other = Chat(page, chat.url)
     other.show("<a>", "&lt; <b>", state="stopped")
-    other.wait_for("bot", {"text": "&lt; <b>", "note": "Stopped."})
+    other.wait_for("bot", {"text": "&lt; <b>", "note": STOPPED})
     assert page.evaluate("'clipboard' in navigator") is False
     page.get_by_role("button", name="Copy message").last.click()
     page.close()

@@ -8,11 +8,13 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
     conversation_id,
     last_word,
     message_box,
+    new_chat,
     open_chat,
     questions,
     send,
@@ -76,13 +78,13 @@ def test_it_goes_on_and_a_reload_and_another_tab_find_it(chat: Page) -> None:
     expect(questions(other)).to_have_text(["Alpha", "Beta"])
     expect(note(other)).to_be_visible()
     # Each follows what the other does.
-    send(chat, "count to 100 at 20")
+    send(chat, LONG)
     expect(answers(other)).to_have_count(3)
     expect(answers(other).last).to_contain_text("w5")
     expect(button(other, "Stop")).to_be_visible()
     button(other, "Stop").click()
     expect(button(chat, "Stop")).to_be_hidden()
-    assert last_word(chat) < 100
+    assert last_word(chat) < 500
     button(other, "Regenerate").click()
     expect(chat.locator(".where").last).to_have_text("2 / 2")
     button(chat, "Stop").click()
@@ -93,7 +95,7 @@ def test_it_is_neither_in_the_list_nor_found(chat: Page) -> None:
     send(chat, f"Kept {SECRET}")
     wait_until_answered(chat, 1)
     expect(nav(chat).get_by_role("link")).to_have_text([f"Kept {SECRET}"])
-    button(chat, "New chat").click()
+    new_chat(chat)
     begin(chat, f"Temporary {SECRET}")
     chat.get_by_role("textbox", name="Search conversations").fill(SECRET)
     expect(nav(chat).get_by_role("heading", name="Found")).to_be_visible()
@@ -105,12 +107,12 @@ def test_it_is_neither_in_the_list_nor_found(chat: Page) -> None:
 
 def test_the_box_stays_as_it_was_until_a_reload(chat: Page) -> None:
     begin(chat, "Alpha")
-    button(chat, "New chat").click()
+    new_chat(chat)
     expect(box(chat)).to_be_checked()
     send(chat, "Beta")
     wait_until_answered(chat, 1)
     expect(note(chat)).to_be_visible()
-    button(chat, "New chat").click()
+    new_chat(chat)
     expect(note(chat)).to_be_hidden()
     chat.reload()
     expect(box(chat)).not_to_be_checked()
@@ -140,7 +142,7 @@ def test_versions_and_branches_of_it_are_temporary_too(chat: Page) -> None:
 
 def test_an_answer_in_it_goes_on_through_a_reload(chat: Page) -> None:
     box(chat).check()
-    send(chat, "count to 120 at 20")
+    send(chat, LONG)
     expect(answers(chat).last).to_contain_text("w5")
     before = last_word(chat)
     chat.reload()
@@ -188,7 +190,7 @@ def test_nothing_of_it_is_on_the_disk_and_a_restart_ends_it(
     open_chat(page, server.url)
     send(page, "An ordinary marimba")
     wait_until_answered(page, 1)
-    button(page, "New chat").click()
+    new_chat(page)
     page.get_by_role("textbox", name="System prompt", exact=True).fill(f"Speak of the {SECRET}.")
     begin(page, f"My {SECRET}")
     send(page, f"{SECRET} fail")

@@ -3,16 +3,19 @@
 import re
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.e2e.chat import (
+    LONG,
     answers,
     button,
     conversation_id,
+    let_go,
     message_box,
     open_chat,
     questions,
     send,
+    stop,
     wait_until_answered,
 )
 
@@ -101,6 +104,53 @@ def test_editing_gives_the_draft_back(chat):
     expect(message_box(chat)).to_have_value("Half a thought")
 
 
+def test_what_is_typed_before_the_text_to_be_edited_is_there_is_not_mixed_with_it(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    message_box(chat).fill("A draft")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "message_text" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    chat.route(re.compile("component_server"), hold)
+    press(chat, "Your message", "Edit message")
+    expect(message_box(chat)).not_to_be_editable()
+    message_box(chat).focus()
+    chat.keyboard.type("lost?")
+    chat.keyboard.press("Enter")
+    expect(message_box(chat)).to_have_value("A draft")
+    let_go(chat, held)
+    expect(message_box(chat)).to_be_editable()
+    expect(message_box(chat)).to_have_value("Alpha")
+    message_box(chat).press("Escape")
+    expect(message_box(chat)).to_have_value("A draft")
+    press(chat, "Your message", "Edit message")
+    expect(message_box(chat)).not_to_be_editable()
+    button(chat, "Cancel").click()  # whoever does not wait for it
+    expect(message_box(chat)).to_be_editable()
+    expect(message_box(chat)).to_have_value("A draft")
+    let_go(chat, held)
+    expect(questions(chat)).to_have_text(["Alpha"])
+
+
+def test_an_edit_that_is_begun_while_a_message_is_being_sent_goes_on(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    held: list[Route] = []
+    chat.route("**/queue/join*", lambda route: held.append(route), times=1)
+    send(chat, "Beta")
+    press(chat, "Your message", "Edit message", 0)
+    expect(message_box(chat)).to_have_value("Alpha")
+    let_go(chat, held)
+    expect(answers(chat)).to_have_text(["You said: Alpha", "You said: Beta"])
+    expect(chat.get_by_text("Editing ")).to_be_visible()
+    expect(message_box(chat)).to_have_value("Alpha")
+
+
 def test_enter_pressed_twice_stores_an_edited_answer_once(chat):
     send(chat, "Alpha")
     wait_until_answered(chat, 1)
@@ -184,9 +234,9 @@ def test_branch_goes_on_in_a_conversation_of_its_own(chat):
 
 
 def test_continue_goes_on_where_the_answer_was_cut(chat):
-    send(chat, "count to 400 at 20")
+    send(chat, LONG)
     expect(answers(chat)).to_contain_text("w5")
-    button(chat, "Stop").click()
+    stop(chat)
     expect(button(chat, "Continue")).to_be_visible()
     before = answers(chat).last.inner_text()
     button(chat, "Continue").click()
@@ -295,6 +345,23 @@ def test_details_tell_how_an_answer_was_made(chat):
     expect(details).to_be_hidden()
 
 
+def test_details_tell_the_time_in_the_reader_s_zone_and_language(new_context, server):
+    page = new_context(locale="de-DE", timezone_id="Asia/Tokyo").new_page()
+    page.goto(server.url)
+    page.locator("#message textarea").fill("Alpha")
+    page.locator("#message textarea").press("Enter")
+    made = page.locator("#chat .bot-row + .message-buttons [data-act=details]:visible")
+    expect(made).to_have_count(1)
+    # An hour that Tokyo and UTC have another date at.
+    page.evaluate("""() => { chatUI.islands.status.server = {
+      message_details: async () => ({ details: [], written: "2026-01-02T20:04:00+00:00" }),
+    }; }""")
+    made.click()
+    time = page.locator("#details time")
+    expect(time).to_have_text("03.01.2026, 05:04")
+    expect(time).to_have_attribute("datetime", "2026-01-02T20:04:00+00:00")
+
+
 def test_copy_as_python_gives_a_script(new_context, server):
     context: BrowserContext = new_context()
     context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -320,3 +387,27 @@ def test_versions_on_a_phone(new_context, server):
     bar(page, "Your message").get_by_role("button", name="Previous version").tap()
     expect(answers(page)).to_have_text(["You said: Alpha"])
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_finished_answers_can_be_copied_while_another_one_is_written(chat):
+    send(chat, "Alpha")
+    wait_until_answered(chat, 1)
+    button(chat, "Regenerate").click()
+    expect(where(chat, "Answer")).to_have_text("2 / 2")
+    send(chat, "count to 400 at 20")
+    expect(answers(chat).last).to_contain_text("w5")
+    finished = bar(chat, "Answer", 0)
+    for name in ("Edit message", "Branch", "Previous version", "Next version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_disabled()
+    for name in ("Copy as Python", "Details"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    press(chat, "Answer", "Details", 0)
+    expect(chat.get_by_role("dialog", name="Details")).to_contain_text("Pocket Guide")
+    chat.keyboard.press("Escape")
+    # What grows may not be another version a moment later.
+    expect(chat.locator("#chat [data-bar=growing] [data-act=details]")).to_be_hidden()
+    button(chat, "Stop").click()
+    for name in ("Edit message", "Branch", "Previous version"):
+        expect(finished.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    expect(finished.get_by_role("button", name="Next version")).to_be_disabled()
+    expect(bar(chat, "Answer").get_by_role("button", name="Details")).to_be_visible()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chat_ui.engine.fake import WEIGHT_BYTES, FakeEngine, FakeLoader
+from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import (
     BusyError,
     EngineStoppedError,
@@ -34,7 +35,7 @@ def make_host(loader: FakeLoader) -> Iterator[MakeHost]:
     """Makes hosts on a machine with room for so many models."""
     hosts: list[ModelHost] = []
 
-    def make(room: int, **options: Any) -> ModelHost:
+    def make(room: int, load: LoadEngine = loader, **options: Any) -> ModelHost:
         def fits(
             spec: ModelSpec,
             precision: Precision,
@@ -45,7 +46,7 @@ def make_host(loader: FakeLoader) -> Iterator[MakeHost]:
         ) -> bool:
             return resident_bytes < room * WEIGHT_BYTES
 
-        hosts.append(ModelHost(find(""), "full", loader, fits, **options))
+        hosts.append(ModelHost(find(""), "full", load, **{"fits": fits} | options))
         return hosts[-1]
 
     yield make
@@ -201,20 +202,19 @@ def test_a_change_that_waits_for_answers_can_be_cancelled(make_host: MakeHost) -
 
 
 def test_who_wants_it_anyway_has_it_tried(make_host: MakeHost, loader: FakeLoader) -> None:
-    host = make_host(2)
-    host.start()
-    ready(host)
     asked: list[object] = []
 
     def load(spec: ModelSpec, precision: Precision, **options: object) -> FakeEngine:
         asked.append(options["anyway"])
         return loader(spec, precision)
 
-    host._load = load
+    host = make_host(2, load)
+    host.start()
+    ready(host)
     switched(host, "4bit")
     host.switch("", "8bit", anyway=True)
     wait_until(lambda: host.status.precision == "8bit")
-    assert asked == [False, True]
+    assert asked == [False, False, True]
 
 
 def test_when_the_first_load_is_cancelled_who_waits_is_told_and_the_next_message_loads_it(
@@ -224,16 +224,20 @@ def test_when_the_first_load_is_cancelled_who_waits_is_told_and_the_next_message
     host = make_host(1)
     host.start()
     got: list[str] = []
+    waits = threading.Event()
+
+    def gives_up() -> bool:  # asked of who waits
+        waits.set()
+        return False
 
     def wait() -> None:
-        try:
-            got.extend(_borrowed(host))
-        except ModelError as error:
-            got.append(str(error))
+        with pytest.raises(ModelError) as refused, host.lend(gives_up):
+            raise AssertionError("there is nothing to lend")
+        got.append(str(refused.value))
 
     reader = threading.Thread(target=wait)
     reader.start()
-    wait_until(lambda: host.status.phase == "loading")
+    assert waits.wait(20)
     host.cancel()
     reader.join(20)
     assert "was cancelled" in got[0]
@@ -366,15 +370,14 @@ def test_a_model_that_comes_after_the_end_is_unloaded_again(
 ) -> None:
     begun, closed = threading.Event(), threading.Event()
     loader.gate.clear()
-    host = make_host(2)
 
-    def load(spec: object, precision: object, **_: object) -> object:
+    def load(spec: ModelSpec, precision: Precision, **_: object) -> FakeEngine:
         begun.set()
-        engine = FakeLoader.__call__(loader, spec, precision)  # type: ignore[arg-type]
+        engine = loader(spec, precision)
         engine.close = closed.set  # type: ignore[method-assign]
         return engine
 
-    host._load = load  # type: ignore[assignment]
+    host = make_host(2, load)
     host.start()
     assert begun.wait(20)
     host.close()
@@ -435,10 +438,9 @@ def test_a_model_that_is_larger_than_the_budget_unloads_nothing(
     def refuse(spec: ModelSpec, precision: Precision, *_: object, **__: object) -> bool:
         raise ModelError("It takes more than models may.", "Choose a smaller one.")
 
-    host = make_host(1)
+    host = make_host(1, fits=refuse)  # which the first model is not asked of
     host.start()
     ready(host)
-    host._fits = refuse
     host.switch("", "4bit")
     wait_until(lambda: host.status.error is not None)
     assert (host.status.phase, host.status.precision) == ("ready", "full")
@@ -543,14 +545,14 @@ class Panic(BaseException):
 def test_whatever_a_loader_raises_becomes_a_sentence(
     make_host: MakeHost, loader: FakeLoader, error: BaseException
 ) -> None:
-    host = make_host(2)
+    def load(spec: ModelSpec, precision: Precision, **_: object) -> FakeEngine:
+        if precision == "4bit":
+            raise error
+        return loader(spec, precision)
+
+    host = make_host(2, load)
     host.start()
     ready(host)
-
-    def fail(*_: object, **__: object) -> FakeEngine:
-        raise error
-
-    host._load = fail
     host.switch("", "4bit")
     wait_until(lambda: host.status.error is not None)
     assert host.status.phase == "ready"

@@ -1,11 +1,13 @@
 """What the page is told of each message's versions."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
 from chat_ui.chat.messages import Message, Numbers
 from chat_ui.ui import view
+from chat_ui.ui.details import details
 from chat_ui.ui.message_bars import bars, digest
 from tests.ui.conftest import THEN, conversation_of
 
@@ -80,3 +82,22 @@ def test_the_digest_stays_while_an_answer_is_written_and_tells_its_end():
         return digest(bars(replace(conversation, messages=messages), 30))
 
     assert growing(1, "writing") == growing(2, "writing") != growing(2, "complete")
+
+
+def test_an_answer_s_details_are_computed_once_for_its_bar(monkeypatch):
+    counted = Mock(side_effect=details)
+    monkeypatch.setattr("chat_ui.ui.message_bars.details", counted)
+    question, answer = conversation_of("Hello", "Hi").messages
+    numbers = Numbers(model="Qwen3 0.6B", precision="full", seed=3)
+    answer = replace(answer, numbers=numbers)
+    conversation = replace(conversation_of("Hello", "Hi"), messages=(question, answer))
+    bar = bars(conversation, 30)[1]
+    assert (bar["facts"], bar["settings"]) == ("Qwen3 0.6B · Full", "Seed 3")
+    assert counted.call_count == 1
+
+
+def test_an_answer_that_is_written_keeps_the_place_of_its_facts():
+    question, answer = conversation_of("Hello", "Hi").messages
+    growing = replace(answer, state="writing", numbers=Numbers(model="Qwen3 0.6B"))
+    conversation = replace(conversation_of("Hello", "Hi"), messages=(question, growing))
+    assert bars(conversation, 30)[1]["facts"] == ""

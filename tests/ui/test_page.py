@@ -185,7 +185,7 @@ def test_send_is_given_what_its_script_fills_in(demo):
         ]  # fmt: skip
     script = (page.ASSETS / "js" / "page.js").read_text(encoding="utf-8")
     assert "sending([text, , , conversation, , ...values])" in script
-    first = "text, ui.editing.id(), beginsTemporary(), conversation, shownIn(conversation)"
+    first = "text, page.edited, beginsTemporary(), conversation, shownIn(conversation)"
     assert f"values.unshift({first});" in script
 
 

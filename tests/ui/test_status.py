@@ -5,9 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import ConversationSummary, Message, Numbers
-from chat_ui.chat.recipe import Recipe
 from chat_ui.service import ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
@@ -25,11 +23,6 @@ def shown(message: Message) -> status.Status:
     return status.conversation_status(replace(conversation, messages=(question, message)), 0)
 
 
-def test_the_tokens_of_an_answer_that_went_on_are_not_called_its_limit():
-    went_on = replace(answer("length"), recipe=Recipe("", GenerationConfig(), "Begun"))
-    assert shown(went_on)["text"].startswith("The answer reached its limit. First token")
-
-
 def test_a_finished_answer_shows_its_numbers():
     now = shown(answer("complete"))
     assert now["text"] == "First token after 0.12 s · 184 tokens/s · 57 tokens"
@@ -38,23 +31,16 @@ def test_a_finished_answer_shows_its_numbers():
     assert now["busy"] is False
 
 
-@pytest.mark.parametrize(
-    ("state", "sentence"),
-    [
-        ("stopped", "Stopped."),
-        ("length", "The answer reached the limit of 57 new tokens."),
-        ("interrupted", "The server ended while this was written; press Regenerate."),
-        ("writing", "The server ended while this was written; press Regenerate."),
-    ],
-)
-def test_an_answer_that_did_not_just_end_says_so_first(state, sentence):
-    assert shown(answer(state))["text"].startswith(f"{sentence} First token after")
+@pytest.mark.parametrize("state", ["stopped", "length", "interrupted", "failed"])
+def test_how_an_answer_ended_is_not_told_below_the_chat_too(state):
+    now = shown(answer(state, error="No memory. Use a smaller model."))
+    assert now["text"] == shown(answer("complete"))["text"]
+    assert now["notes"] == ([] if state == "failed" else ["No memory. Use a smaller model."])
+    assert now["continue"] is True
 
 
-def test_a_failed_answer_says_why():
-    assert shown(answer("failed", Numbers(), "No memory. Use a smaller model."))["text"] == (
-        "No memory. Use a smaller model."
-    )
+def test_an_answer_that_lost_its_server_says_so():
+    assert shown(answer("writing"))["text"] == "The server ended while this was written."
 
 
 def test_numbers_that_are_not_known_are_left_out():

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Conversation, Message, MessageState, Numbers
+from chat_ui.chat.recipe import Recipe
 from chat_ui.ui import view
 from chat_ui.ui.view import LATEX_DELIMITERS, MARK, escape, original
 
@@ -202,11 +204,24 @@ def test_thirty_messages_are_shown_unless_told_otherwise() -> None:
         (message("a", "writing"), ["a"]),
         (message("", "writing"), ["…"]),
         (message(" \n", "writing"), ["…"]),
-        (message("a", "stopped"), ["a", "*Stopped.*"]),
-        (message("", "stopped"), ["*Stopped.*"]),
-        (message("a", "length"), ["a", "*The answer reached the limit of new tokens.*"]),
-        (message("a", "interrupted"), ["a", "*The server stopped while this was being written.*"]),
-        (message("a", "failed"), ["a", "*The answer failed.*"]),
+        (message("a", "stopped"), ["a", "*Stopped. Press Continue for the rest.*"]),
+        (message("", "stopped"), ["*Stopped. Press Regenerate for another one.*"]),
+        (
+            message("a", "length"),
+            ["a", "*The answer reached its limit. Press Continue for the rest.*"],
+        ),
+        (
+            replace(message("a", "length"), numbers=Numbers(completion_tokens=57)),
+            [
+                "a",
+                "*The answer reached the limit of 57 new tokens. Press Continue for the rest.*",
+            ],
+        ),
+        (
+            message("a", "interrupted"),
+            ["a", "*The server ended while this was written. Press Continue for the rest.*"],
+        ),
+        (message("a", "failed"), ["a", "*The answer failed. Press Continue for the rest.*"]),
         (message("a", "failed", error="No\nroom: <b> a_b."), ["a", r"*No room: <b> a\_b.*"]),
         (message("", "complete"), ["*The answer is empty.*"]),
     ],
@@ -216,6 +231,21 @@ def test_a_note_says_how_an_answer_ended(last: Message, parts: list[str]) -> Non
     assert [original(part["text"]).removeprefix("\u2063") for part in content] == parts
     notes = [part["text"].startswith(MARK + "\u2063") for part in content]
     assert notes == [part[0] in "*…" for part in parts]
+
+
+def test_the_tokens_of_an_answer_that_went_on_are_not_called_its_limit() -> None:
+    last = replace(
+        message("a", "length"),
+        numbers=Numbers(completion_tokens=57),
+        recipe=Recipe("", GenerationConfig(), "Begun"),
+    )
+    content = view.messages(conversation(message("question"), last))[-1]["content"]
+    assert "*The answer reached its limit. Press" in original(content[1]["text"])
+
+
+def test_the_next_step_is_told_of_the_newest_answer_alone() -> None:
+    above = view.messages(conversation(message("?"), message("a", "stopped"), message("??")))[1]
+    assert original(above["content"][1]["text"]) == "\u2063*Stopped.*"
 
 
 def test_a_message_of_the_person_has_no_note() -> None:
