@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.connections import Connections
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.session import SessionMiddleware
@@ -40,6 +41,7 @@ def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> di
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
                 Middleware(SessionMiddleware, settings=settings),
+                Middleware(Connections, limits=settings.limits),
             ],
             "routes": [health_route(service)],
             "openapi_url": None,
