@@ -22,6 +22,7 @@ from chat_ui.service import ChatService
 from chat_ui.settings import Settings
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
+from chat_ui.web.imports import import_route
 from chat_ui.web.session import SessionMiddleware
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> di
                 Middleware(Guard, settings=settings, hosts=hosts),
                 Middleware(SessionMiddleware, settings=settings),
             ],
-            "routes": [health_route(service)],
+            "routes": [health_route(service), import_route(service)],
             "openapi_url": None,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear
