@@ -28,6 +28,9 @@ TITLE: Final = "chat_ui"
 # Events in Gradio's queue at once: one for every page that is open on a growing answer, and more.
 QUEUE_SIZE: Final = 512
 
+# Those that the page's script keeps to, so that nothing is sent in vain.
+SHOWN_LIMITS: Final = ("message_chars", "body_bytes", "import_bytes")
+
 ICON: Final = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Cpath "
     "fill='%2310706a' d='M6 3h20a4 4 0 0 1 4 4v13a4 4 0 0 1-4 4H14l-7 6v-6H6a4 4 0 0 1-4-4V7a4 4 0 "
@@ -108,7 +111,8 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
     with gr.Row(elem_id="bar"):
         pulse = pulse_of(service, offload)
-        bar = islands.island("bar", islands.BAR, server_functions=[pulse])
+        limits = {name: getattr(service.settings.limits, name) for name in SHOWN_LIMITS}
+        bar = islands.island("bar", islands.BAR, limits, server_functions=[pulse])
         new_chat = gr.Button(I18N("controls.new_chat"), elem_id="new-chat", size="sm")
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):

@@ -1,7 +1,7 @@
 """Open requests, counted: of one visitor, and in all.
 
-A page holds one for what it follows and one for each call that it makes, so a visitor needs few. Who
-has no session is counted among all of those who have none.
+A page holds one for what it follows and one for each call that it makes, so a visitor needs few.
+Who has no session is counted among all of those without.
 """
 
 from collections import Counter

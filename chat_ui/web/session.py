@@ -5,8 +5,8 @@ did not mint is recognised without keeping a list. What is stored with a convers
 alone: who reads the database can't open anybody's session. The cookie's name carries an id kept in
 the data folder, because cookies ignore ports: two apps on localhost would overwrite each other's.
 
-Where the browser refuses the cookie, as some do in a Space's frame, the page gets a token of its own
-instead (`SESSION_PATH`), which it sends with each request and which ends with it.
+Where the browser refuses the cookie, as some do in a frame of a Space, the page gets a token of its
+own (`SESSION_PATH`), which it sends with each request and which ends with it.
 
 This module refuses nobody but new visitors when too many come at once; a request without a cookie
 just has no owner.

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from chat_ui.limits import DOORS, Door
 from tests.e2e.chat import answers, button, open_chat, questions, send, wait_until_answered
@@ -159,3 +160,38 @@ def test_the_policy_holds_even_where_markup_gets_through(serve: Serve, page: Pag
     page.wait_for_function(tried)
     assert page.url.startswith(server.url)
     assert watched.said == []
+
+
+def test_without_its_cookie_the_page_chats_and_says_that_nothing_is_kept(
+    serve: Serve, page: Page
+) -> None:
+    def without_cookie(route: Route) -> None:
+        answer = httpx.get(route.request.url)  # not route.fetch(), which keeps the cookie
+        headers = {"content-type": answer.headers["content-type"]}
+        route.fulfill(body=answer.text, headers=headers)
+
+    server = serve("--door", "space")
+    page.route(f"{server.url}/", without_cookie)
+    watched = Watched(page, server.url)
+    open_chat(page, server.url)
+    expect(page.get_by_text("your conversations end with this page")).to_be_visible()
+    send(page, "Alpha")
+    assert "You said: Alpha" in wait_until_answered(page, 1)
+    send(page, "Beta")
+    assert "You said: Beta" in wait_until_answered(page, 2)
+    expect(page.get_by_role("navigation").get_by_role("link", name="Alpha")).to_be_visible()
+    assert page.context.cookies() == []
+    watched.assert_quiet()
+
+
+def test_with_its_cookie_nothing_is_said_of_it(serve: Serve, page: Page) -> None:
+    server = serve("--door", "space")
+    open_chat(page, server.url)
+    send(page, "Alpha")
+    wait_until_answered(page, 1)
+    (cookie,) = page.context.cookies()
+    assert cookie["secure"]
+    assert cookie["httpOnly"]
+    button(page, "New chat").click()
+    expect(questions(page)).to_have_count(0)
+    expect(page.get_by_text("your conversations end with this page")).to_be_hidden()
