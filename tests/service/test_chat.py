@@ -546,7 +546,7 @@ def test_tokens_that_come_in_a_burst_say_nothing_of_the_pace(service: ChatServic
 def test_a_store_that_can_not_be_opened_does_not_keep_the_data_folder(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(data_dir: Path) -> Store:
+    def refuse(data_dir: Path, most: int) -> Store:
         raise StartupError("The database is newer than this program.", "Update the app.")
 
     with monkeypatch.context() as broken:

@@ -8,7 +8,7 @@ import pytest
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Numbers
 from chat_ui.engine.protocol import Started
-from chat_ui.errors import BusyError
+from chat_ui.errors import BusyError, NotAllowedError
 from chat_ui.limits import LIMITS
 from chat_ui.service import ChatService, Reply, ReplyOptions
 from chat_ui.service.rates import Rates
@@ -108,3 +108,47 @@ def test_waiting_is_no_writing() -> None:
     assert reply.written_s() == 0
     reply.take(Started(0))
     assert reply.written_s() > 0
+
+
+@pytest.fixture
+def full(make_service: Make) -> ChatService:
+    """A service that keeps two conversations of a visitor, and has them."""
+    service = make_service(limits={"conversations_per_visitor": 2})
+    for text in ("one", "two"):
+        ended(service.reply(ANNA, None, text, OPTIONS))
+    return service
+
+
+FULL = r"keeps 2 conversations for one visitor\. Delete some first"
+
+
+def test_a_conversation_too_many_is_refused_however_it_comes(full: ChatService) -> None:
+    [newest, _] = full.conversations(ANNA)
+    answer = full.conversation(ANNA, newest.id).path()[-1].id
+    _, file = full.export_json(ANNA, newest.id)
+    for call in (
+        lambda: full.reply(ANNA, None, "three", OPTIONS),
+        lambda: full.branch(ANNA, newest.id, answer),
+        lambda: full.add_conversations(ANNA, file),
+    ):
+        with pytest.raises(NotAllowedError, match=FULL):
+            call()
+    assert [c.title for c in full.conversations(ANNA)] == ["two", "one"]
+    # What is there goes on, and others and temporary ones have room.
+    ended(full.reply(ANNA, newest.id, "more", OPTIONS))
+    ended(full.reply(BEN, None, "Hello", OPTIONS))
+    ended(full.reply(ANNA, None, "Hello", OPTIONS, is_temporary=True))
+
+
+def test_a_deleted_conversation_makes_room_which_an_undo_has_to_find_again(
+    full: ChatService,
+) -> None:
+    [newest, _] = full.conversations(ANNA)
+    full.delete_conversation(ANNA, newest.id)
+    ended(full.reply(ANNA, None, "three", OPTIONS))
+    with pytest.raises(NotAllowedError, match=FULL):
+        full.restore_conversation(ANNA, newest.id)
+    assert [c.title for c in full.conversations(ANNA)] == ["three", "one"]
+    full.delete_conversation(ANNA, full.conversations(ANNA)[0].id)
+    full.restore_conversation(ANNA, newest.id)
+    assert [c.title for c in full.conversations(ANNA)] == ["two", "one"]
