@@ -4,6 +4,7 @@ The chatbot is an output of events and an input of none, and only `Follower.foll
 event does its work, then `follow` shows what came of it.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,6 +257,13 @@ def _keep_settings(demo: gr.Blocks, settings: Sequence[Any]) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+    # This server's limits may be others than those of the one at which they were kept.
+    ranges = [
+        [one.minimum, one.maximum] if isinstance(one, gr.Slider) else None for one in settings
+    ]
     demo.load(
-        fn=None, outputs=list(settings), js="() => chatUI.keptSettings()", api_visibility="private"
+        fn=None,
+        outputs=list(settings),
+        js=f"() => chatUI.keptSettings({json.dumps(ranges)})",
+        api_visibility="private",
     )

@@ -1,5 +1,6 @@
 """The generation panel's raw values, which may be anything."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -28,6 +29,19 @@ def test_untouched_controls_give_the_defaults(service):
     values = {name: control.value for name, control in zip(NAMES, controls, strict=True)}
     assert checked(Sampling, values).config == GenerationConfig()
     assert config() == GenerationConfig()
+
+
+@pytest.mark.parametrize(("limit", "most"), [(512, 512), (9000, 4096), (256, 256), (8, 8)])
+def test_the_slider_of_new_tokens_ends_at_the_server_s_limit(service, limit, most):
+    service.settings = replace(
+        service.settings, limits=replace(service.settings.limits, new_tokens=limit)
+    )
+    with gr.Blocks():
+        slider = generation.build(service, on_this_thread)["max_new_tokens"]
+    assert isinstance(slider, gr.Slider)
+    assert slider.maximum == most
+    assert slider.value == min(512, most)
+    assert slider.minimum < most
 
 
 def test_every_setting_has_its_control():

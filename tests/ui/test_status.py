@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from chat_ui.chat.messages import ConversationSummary, Message, Numbers
-from chat_ui.service import ReplySnapshot
+from chat_ui.service import Place, ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
 
@@ -68,6 +68,20 @@ def test_a_warning_beside_a_good_answer_is_told():
     assert shown(answer("complete", error="It could not be stored."))["notes"] == [
         "It could not be stored."
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (Place(2, 15.4, False), "2 before you, about 15 s"),
+        (Place(1, None, False), "1 before you"),
+        (Place(0, 0.0, False), "You are next, about 1 s"),
+        (Place(0, 200.0, True), "Waiting for another answer of yours to end, about 3 min"),
+    ],
+)
+def test_who_waits_sees_the_place_and_a_guess(place, text):
+    now = ReplySnapshot(1, "waiting", "", "writing", None, Numbers(), place)
+    assert status.phase(now, READY) == text
 
 
 def test_while_text_comes_the_announced_text_stays_the_same():

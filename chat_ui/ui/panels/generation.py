@@ -10,6 +10,7 @@ from typing import Final
 import gradio as gr
 
 from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig
+from chat_ui.limits import Limits
 from chat_ui.service import ChatService
 from chat_ui.ui.i18n import I18N
 from chat_ui.ui.offload import Offload
@@ -24,21 +25,21 @@ class Setting:
 
     Attributes:
         name: in GenerationConfig.
-        control: makes its control.
+        control: makes its control, for what visitors may ask for.
         is_basic: it is always shown.
         has_note: a sentence below it depends on the loaded model; see `model_line.py`.
     """
 
     name: str
-    control: Callable[[], Component]
+    control: Callable[[Limits], Component]
     is_basic: bool = False
     has_note: bool = False
 
 
 def _slider(
     name: str, low: float, high: float, step: float, value: float, *, has_info: bool = False
-) -> Callable[[], Component]:
-    return lambda: gr.Slider(
+) -> Callable[[Limits], Component]:
+    return lambda limits: gr.Slider(
         low,
         high,
         value,
@@ -50,7 +51,14 @@ def _slider(
     )
 
 
-def _seed_box() -> Component:
+def _new_tokens(limits: Limits) -> Component:
+    most = min(limits.new_tokens, MAX_NEW_TOKENS)
+    low, step = (16, 16) if most > 16 else (0, 1)  # a slider wants a range
+    value = min(most, DEFAULT.max_new_tokens)
+    return _slider("max_new_tokens", low, most, step, value)(limits)
+
+
+def _seed_box(limits: Limits) -> Component:
     return gr.Textbox(
         label=I18N("settings.seed"),
         placeholder=I18N("settings.seed_random"),
@@ -70,7 +78,7 @@ SETTINGS: Final = (
     Setting("top_p", _slider("top_p", 0.05, 1.0, 0.01, DEFAULT.top_p), is_basic=True),
     Setting(
         "max_new_tokens",
-        _slider("max_new_tokens", 16, MAX_NEW_TOKENS, 16, DEFAULT.max_new_tokens),
+        _new_tokens,
         is_basic=True,
     ),
     Setting("top_k", _slider("top_k", 0, 200, 1, DEFAULT.top_k, has_info=True)),
@@ -82,7 +90,7 @@ SETTINGS: Final = (
     Setting("seed", _seed_box, has_note=True),
     Setting(
         "stop",
-        lambda: gr.Textbox(
+        lambda limits: gr.Textbox(
             label=I18N("settings.stop"),
             info=I18N("settings.stop_info"),
             lines=2,
@@ -92,7 +100,7 @@ SETTINGS: Final = (
     ),
     Setting(
         "assisted",
-        lambda: gr.Checkbox(
+        lambda limits: gr.Checkbox(
             DEFAULT.assisted,
             label=I18N("settings.assisted"),
             info=I18N("settings.assisted_info"),
@@ -105,8 +113,9 @@ SETTINGS: Final = (
 
 def build(service: ChatService, offload: Offload) -> Controls:
     """The panel's controls by name."""
+    limits = service.settings.limits
     controls: Controls = {
-        setting.name: setting.control() for setting in SETTINGS if setting.is_basic
+        setting.name: setting.control(limits) for setting in SETTINGS if setting.is_basic
     }
     # Shown where the loaded model's template has such a switch (`model_line.py`).
     controls["thinking"] = gr.Checkbox(
@@ -115,7 +124,7 @@ def build(service: ChatService, offload: Offload) -> Controls:
     with gr.Accordion(I18N("settings.more"), open=False, elem_id="more-settings"):
         for setting in SETTINGS:
             if not setting.is_basic:
-                controls[setting.name] = setting.control()
+                controls[setting.name] = setting.control(limits)
                 if setting.has_note:
                     # The script writes what is true of the loaded model, as text.
                     note = f'<p class="setting-note" id="note-{setting.name}"></p>'
