@@ -49,14 +49,15 @@ def make_app(
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
     from chat_ui.service import ChatService, load_model
-    from chat_ui.ui import page
+    from chat_ui.ui import page, privacy
     from chat_ui.web import server
     from chat_ui.web.guard import Hosts
 
     hosts = Hosts.of(settings)
     service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
-    options = page.launch_options() | server.launch_options(settings, service, hosts)
+    policy = privacy.policy_page(settings)
+    options = page.launch_options() | server.launch_options(settings, service, hosts, policy)
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
     return App(demo, service, hosts)

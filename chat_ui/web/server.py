@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from chat_ui.service import ChatService
 from chat_ui.settings import Settings
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
+from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
 
 log = logging.getLogger(__name__)
@@ -32,8 +34,17 @@ STORE_DEADLINE_S: Final = 2.0
 SHARE_USER: Final = "guest"
 
 
-def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> dict[str, Any]:
-    """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open."""
+def launch_options(
+    settings: Settings, service: ChatService, hosts: Hosts, policy: Callable[[str], str]
+) -> dict[str, Any]:
+    """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open.
+
+    Args:
+        settings: the app's.
+        service: the backend.
+        hosts: the names that the page may be asked under.
+        policy: gives the page on privacy, for an Accept-Language header.
+    """
     return {
         "server_name": settings.host,
         "app_kwargs": {
@@ -41,7 +52,7 @@ def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> di
                 Middleware(Guard, settings=settings, hosts=hosts),
                 Middleware(SessionMiddleware, settings=settings),
             ],
-            "routes": [health_route(service)],
+            "routes": [health_route(service), privacy_route(policy), forget_route(service)],
             "openapi_url": None,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear

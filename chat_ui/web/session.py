@@ -151,11 +151,21 @@ def _cookie(scope: Scope, name: str) -> str | None:
     return None
 
 
-def _set_cookie(name: str, token: str, door: Door) -> str:
+def expired_cookie(settings: Settings) -> str:
+    """The header's value with which a browser drops its cookie.
+
+    Raises:
+        StartupError: the identity can't be read.
+    """
+    identity = open_identity(settings.data_dir)
+    return _set_cookie(identity.cookie_name, "", settings.door, age_s=0)
+
+
+def _set_cookie(name: str, token: str, door: Door, age_s: int = COOKIE_AGE_S) -> str:
     # A Space's page is a frame inside huggingface.co: without these three the browser drops the
     # cookie.
     site = "SameSite=None; Secure; Partitioned" if door == "space" else "SameSite=Lax"
-    return f"{name}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly; {site}"
+    return f"{name}={token}; Path=/; Max-Age={age_s}; HttpOnly; {site}"
 
 
 def _text(raw: bytes) -> str:
