@@ -5,19 +5,15 @@ loaded before its first visitor.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-# Gradio and the Hub's client read these when they are imported, and call home without them.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 from chat_ui.errors import ChatUIError
 from chat_ui.settings import Settings, read
+from chat_ui.web import logs
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -63,6 +59,13 @@ def make_app(
     return App(demo, service, hosts)
 
 
+def _read(argv: Sequence[str] = ()) -> Settings:
+    settings = read(argv)
+    if settings.is_public:
+        logs.leave_out_texts()
+    return settings
+
+
 def main(
     argv: Sequence[str] | None = None,
     load: "LoadEngine | None" = None,
@@ -71,7 +74,7 @@ def main(
     """Read the command line and serve until told to end; returns where that can't be begun."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = read(sys.argv[1:] if argv is None else argv)
+        settings = _read(sys.argv[1:] if argv is None else argv)
         from chat_ui.web import server
 
         port = server.free_port(settings)
@@ -86,4 +89,4 @@ def main(
 if __name__ == "__main__":
     sys.exit(main())
 else:
-    demo = make_app(read()).demo
+    demo = make_app(_read()).demo

@@ -61,3 +61,22 @@ def test_everything_is_deleted_once_that_is_confirmed(server: Server, page: Page
     [after] = page.context.cookies()
     assert after["name"] == before["name"]
     assert after["value"] != before["value"]
+
+
+def test_what_is_written_and_answered_stands_in_no_log(serve: Serve, page: Page) -> None:
+    server = serve("--door", "share")
+    open_chat(page, server.url)
+    page.get_by_role("textbox", name="System prompt", exact=True).fill("Canarysystem")
+    send(page, "Canaryprompt")  # it is answered with the same, and is the title
+    wait_until_answered(page, 1)
+    send(page, "fail Canaryprompt")
+    expect(page.get_by_text("The fake engine failed.").first).to_be_visible()
+    send(page, "explode Canaryprompt")
+    expect(page.get_by_text("Something went wrong inside the app.").first).to_be_visible()
+    assert server.terminate() == 0
+    told = "\n".join(server.lines)
+    assert "ERROR chat_ui.service.replies: a reply failed" in told
+    assert "builtins.RuntimeError" in told
+    assert "Canary" not in told
+    held = [file.name for file in server.data_dir.rglob("*") if b"Canary" in file.read_bytes()]
+    assert held == ["chat_ui.db"]
