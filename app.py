@@ -5,19 +5,15 @@ loaded before its first visitor.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-# Gradio and the Hub's client read these when they are imported, and call home without them.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 from chat_ui.errors import ChatUIError
 from chat_ui.settings import Settings, read
+from chat_ui.web import logs
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -49,17 +45,25 @@ def make_app(
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
     from chat_ui.service import ChatService, load_model
-    from chat_ui.ui import page
+    from chat_ui.ui import page, privacy
     from chat_ui.web import server
     from chat_ui.web.guard import Hosts
 
     hosts = Hosts.of(settings)
     service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
-    options = page.launch_options() | server.launch_options(settings, service, hosts, demo)
+    policy = privacy.policy_page(settings)
+    options = page.launch_options() | server.launch_options(settings, service, hosts, demo, policy)
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
     return App(demo, service, hosts)
+
+
+def _read(argv: Sequence[str] = ()) -> Settings:
+    settings = read(argv)
+    if settings.is_public:
+        logs.leave_out_texts()
+    return settings
 
 
 def main(
@@ -70,7 +74,7 @@ def main(
     """Read the command line and serve until told to end; returns where that can't be begun."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = read(sys.argv[1:] if argv is None else argv)
+        settings = _read(sys.argv[1:] if argv is None else argv)
         from chat_ui.web import server
 
         port = server.free_port(settings)
@@ -85,4 +89,4 @@ def main(
 if __name__ == "__main__":
     sys.exit(main())
 else:
-    demo = make_app(read()).demo
+    demo = make_app(_read()).demo

@@ -49,6 +49,13 @@
     prompts: () => list(PROMPTS).filter(isPrompt), // [name, text]
     keepPrompts: (prompts) => write("localStorage", PROMPTS, JSON.stringify(prompts)),
   };
+  ui.forgetKept = () => {
+    for (const storage of ["localStorage", "sessionStorage"]) {
+      for (const key of [DRAFT, SETTINGS, LOOK, DETAIL, PROMPTS]) {
+        try { window[storage].removeItem(key); } catch { /* nothing is kept there */ }
+      }
+    }
+  };
   ui.keptSettings = settings;
   ui.keepSettings = (values) => {
     write("localStorage", SETTINGS, JSON.stringify(values));

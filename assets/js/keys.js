@@ -32,6 +32,7 @@
   function make() {
     const dialog = document.createElement("dialog");
     dialog.id = "keys";
+    dialog.className = "dialog";
     const heading = ui.element("h2", ui.text("keys.name"));
     heading.id = "keys-heading";
     dialog.setAttribute("aria-labelledby", heading.id);

@@ -25,9 +25,9 @@
 
   const ATTRIBUTES = { textLabel: "aria-label", textTitle: "title", textPlaceholder: "placeholder" };
 
-  // Fixed HTML names its texts: data-text="key", data-text-label="key" and so on.
+  // Fixed HTML names its texts: data-text="key", data-text-label="key" and so on; data-count="2" fills {count}.
   function fillTexts(place) {
-    for (const one of place.querySelectorAll("[data-text]")) one.textContent = text(one.dataset.text);
+    for (const one of place.querySelectorAll("[data-text]")) one.textContent = text(one.dataset.text, one.dataset);
     for (const [data, attribute] of Object.entries(ATTRIBUTES)) {
       const marked = `[data-text-${data.slice(4).toLowerCase()}]`;
       for (const one of place.querySelectorAll(marked)) one.setAttribute(attribute, text(one.dataset[data]));

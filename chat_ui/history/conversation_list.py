@@ -143,7 +143,7 @@ class ConversationList:
         with self._writing() as connection:
             rows.refuse_surplus(connection, owner, len(wholes), self._most)
             for recency, (own, written) in enumerate(wholes, rows.next_recency(connection, owner)):
-                place = {"owner": owner, "recency": recency}
+                place = {"owner": owner, "recency": recency, "used_at": datetime.now(UTC)}
                 connection.execute(insert(conversations).values(own | place))
                 if written:
                     connection.execute(insert(messages), written)
@@ -195,7 +195,7 @@ class ConversationList:
                     c.owner == owner,
                     c.deleted_at.is_not(None),
                 )
-                .values(deleted_at=None)
+                .values(deleted_at=None, used_at=datetime.now(UTC))
             )
             if not changed.rowcount:
                 raise NotFoundError
@@ -213,6 +213,29 @@ class ConversationList:
         with self._writing() as connection:
             connection.execute(delete(conversations).where(conversations.c.id.in_(ids)))
 
+    def remove_unused(self, used_before: datetime, spared: Collection[str]) -> int:
+        """Remove what no owner used since a moment, for good.
+
+        Args:
+            used_before: the moment.
+            spared: ids of conversations that stay nevertheless.
+
+        Returns:
+            How many are gone.
+        """
+        c = conversations.c
+        with self._writing() as connection:
+            return connection.execute(
+                delete(conversations).where(c.used_at < used_before, c.id.not_in(spared))
+            ).rowcount
+
+    def remove_all(self, owner: str) -> int:
+        """Remove all of an owner's conversations for good, the deleted ones too; how many."""
+        with self._writing() as connection:
+            return connection.execute(
+                delete(conversations).where(conversations.c.owner == owner)
+            ).rowcount
+
     def has_deleted(self) -> bool:
         """Whether anything that was deleted is not purged yet."""
         query = select(conversations.c.id).where(conversations.c.deleted_at.is_not(None)).limit(1)
@@ -225,7 +248,7 @@ class ConversationList:
             connection.execute(
                 update(conversations)
                 .where(conversations.c.id == found.id, conversations.c.owner == owner)
-                .values(values)
+                .values(values | {"used_at": datetime.now(UTC)})
             )
 
 

@@ -168,6 +168,7 @@ def show(
             system_prompt=system_prompt,
             recency=next_recency(connection, owner),
             updated_at=head.created_at,
+            used_at=head.created_at,
         )
     )
 

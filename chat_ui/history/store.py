@@ -4,6 +4,7 @@ Calls block, and may come from any number of threads. Whose a conversation is, t
 so that a foreign id and an unknown one are one case. Nothing is cached.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
 from chat_ui.history.database import (
+    BUSY_TIMEOUT_S,
     history_error,
     memory_engine,
     open_database,
@@ -39,6 +41,7 @@ from chat_ui.history.measurements import Measurements
 from chat_ui.history.tables import conversations, messages
 from chat_ui.history.versions import Versions
 
+_LOG_WAIT_MS: Final = 500
 ROOT: Final = "root"
 """As a question's parent: none, for another beginning of the conversation beside its first."""
 
@@ -113,6 +116,29 @@ class Store:
         self._reading.dispose()
         self._writing.dispose()
 
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file: what was deleted is in the log still.
+
+        Returns:
+            Whether it is empty now. It is not while somebody reads what was there before; then it
+            is to be tried again.
+        """
+        if self._in_memory:
+            return True
+        try:
+            connection = self._writing.raw_connection()  # it may not be in a transaction
+            try:
+                cursor = connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout = {_LOG_WAIT_MS}")  # writers wait meanwhile
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                [is_busy, *_] = cursor.fetchone() or [1]
+                cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+            finally:
+                connection.close()
+        except (sqlite3.Error, SQLAlchemyError):
+            return False
+        return not is_busy
+
     def create(self, owner: str, title: str, system_prompt: str) -> Conversation:
         """A new conversation without messages.
 
@@ -133,6 +159,7 @@ class Store:
                     system_prompt=system_prompt,
                     created_at=now,
                     updated_at=now,
+                    used_at=now,
                 )
             )
         return conversation

@@ -65,6 +65,8 @@ class ConversationColumns(TypedColumns):
         pinned_at: when it was pinned, if it is.
         deleted_at: when it was deleted. Until it is purged, that can be undone; nothing but an undo
             finds it.
+        used_at: when its owner last did something with it here. Not `updated_at`: one that is
+            imported keeps the times that it had elsewhere.
     """
 
     id = Column(String(32), primary_key=True)
@@ -77,6 +79,7 @@ class ConversationColumns(TypedColumns):
     updated_at = Column(UtcDateTime, nullable=False)
     pinned_at: Named[datetime | None] = Column(UtcDateTime)
     deleted_at: Named[datetime | None] = Column(UtcDateTime)
+    used_at: Named[datetime | None] = Column(UtcDateTime)
 
 
 class MessageColumns(TypedColumns):

@@ -3,6 +3,8 @@
 Nothing that was written is altered or deleted here: what changes is the head.
 """
 
+from datetime import UTC, datetime
+
 from sqlalchemy import Connection, select, update
 
 from chat_ui.chat.messages import Message
@@ -88,7 +90,7 @@ class Versions:
             connection.execute(
                 update(conversations)
                 .where(conversations.c.id == found.id, conversations.c.owner == owner)
-                .values(head_id=leaf)
+                .values(head_id=leaf, used_at=datetime.now(UTC))
             )
         return leaf
 

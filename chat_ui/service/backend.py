@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +62,6 @@ def open_backend(
     try:
         store = Store.open(settings.data_dir, settings.limits.conversations_per_visitor)
         store.interrupt_writing()
-        store.list.purge(datetime.now(UTC))  # whose undo ended with the process before
     except Exception:
         lock.release()  # else the next try would blame another process
         raise
@@ -85,7 +83,8 @@ def open_backend(
     lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
     replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
-    purge = Purge([stores.kept.list, stores.temporary.list], gone)
+    purge = Purge(stores, lifetimes, replies, settings.limits.kept_hours, gone)
+    purge.start()
     return Backend(stores, lifetimes, host, replies, forecasts, choosing, purge, lock)
 
 

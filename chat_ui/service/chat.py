@@ -199,6 +199,17 @@ class ChatService(Versions):
         if is_temporary(conversation_id):
             self._backend.lifetimes.begun(owner, conversation_id)
 
+    def forget(self, owner: str) -> None:
+        """Delete all of an owner's conversations for good, at once; nothing undoes it.
+
+        The temporary ones, too, and those that an undo would have brought back; answers that are
+        being written end.
+
+        Raises:
+            HistoryError: they could not be deleted.
+        """
+        self._backend.purge.forget(owner)
+
     def context_use(
         self,
         owner: str,

@@ -16,7 +16,7 @@ from typing import Final
 
 from chat_ui.chat.context import fit
 from chat_ui.chat.generation import GenerationConfig
-from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
+from chat_ui.chat.messages import Message, MessageState, Numbers, PromptMessage, prompt_messages
 from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, NotFoundError, as_shown
@@ -120,16 +120,24 @@ class Replies:
         is_id = isinstance(conversation_id, str)  # what a page sends may be anything
         return self._running.get((owner, conversation_id)) if is_id else None
 
+    @property
+    def conversation_ids(self) -> frozenset[str]:
+        """The conversations in which answers are being written."""
+        with self._lock:
+            return frozenset(id_ for _, id_ in self._running)
+
+    def stop_all(self, owner: str, deadline_s: float) -> None:
+        """End all of an owner's, and wait until they are stored, at most so many seconds."""
+        with self._lock:
+            replies = [one for (whose, _), one in self._running.items() if one and whose == owner]
+        _end(replies, deadline_s, "stopped")
+
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
-        ends_at = time.monotonic() + deadline_s
         with self._lock:
             self._is_closed = True
             replies = [reply for reply in self._running.values() if reply is not None]
-        for reply in replies:
-            reply.stop("interrupted")
-        for reply in replies:
-            reply.stored.wait(max(0.0, ends_at - time.monotonic()))
+        _end(replies, deadline_s, "interrupted")
 
     @contextmanager
     def reserved(self, owner: str, conversation_id: str | None) -> Iterator[Begin]:
@@ -304,3 +312,11 @@ class Replies:
             # Whatever it was: the conversation must not stay reserved for a reply that has ended.
             log.warning("an answer could not be stored: %s", error)
             reply.warn(as_shown(error))
+
+
+def _end(replies: list[Reply], deadline_s: float, state: MessageState) -> None:
+    ends_at = time.monotonic() + deadline_s
+    for reply in replies:
+        reply.stop(state)
+    for reply in replies:
+        reply.stored.wait(max(0.0, ends_at - time.monotonic()))

@@ -116,6 +116,12 @@ class Lifetimes:
         with self._lock:
             self._used.pop(conversation_id, None)
 
+    def forgotten(self, owner: str) -> None:
+        """Count none of an owner's any more: `Purge` has removed them."""
+        with self._lock:
+            for id_ in [id_ for id_, use in self._used.items() if use.owner == owner]:
+                del self._used[id_]
+
     def close(self) -> None:
         """Remove nothing any more: the process ends."""
         self._is_closed = True

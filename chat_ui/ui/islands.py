@@ -54,10 +54,13 @@ RAIL: Final = """<nav data-text-label="rail.conversations"><h2
 <button type="button" data-which="all" data-form="json" data-text="files.all_json"></button>
 <button type="button" data-which="all" data-form="markdown"
   data-text="files.markdown"></button>
-</div></div>"""
+</div></div>
+<div id="private"><a href="privacy" data-text="privacy.name"></a>
+<button type="button" id="forget-me" data-text="privacy.forget"></button></div>"""
 
-WELCOME: Final = """<div id="welcome"><h1 data-text="welcome.heading"></h1>
-<p data-text="welcome.kept"></p>
+_KEPT: Final = '<p data-text="welcome.kept"></p>'
+WELCOME: Final = f"""<div id="welcome"><h1 data-text="welcome.heading"></h1>
+{_KEPT}
 <p id="english-only" data-text="welcome.english_only" hidden></p>
 <p id="not-kept" data-text="welcome.not_kept" role="note" hidden></p>
 <ul class="examples"></ul>
@@ -98,9 +101,13 @@ def words(html: str) -> gr.HTML:
     return gr.HTML(html_template=html, js_on_load="window.chatUI.fillTexts(element)")
 
 
-def welcome() -> gr.HTML:
-    """The first screen, shown as long as the conversation has no message."""
-    return island("welcome", WELCOME, list(EXAMPLES))
+def welcome(privacy: str = "") -> gr.HTML:
+    """The first screen, shown as long as the conversation has no message.
+
+    Args:
+        privacy: fixed HTML of what strangers are told before they write, instead of a sentence.
+    """
+    return island("welcome", WELCOME.replace(_KEPT, privacy or _KEPT), list(EXAMPLES))
 
 
 def status(**options: Any) -> gr.HTML:

@@ -13,7 +13,16 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from chat_ui.service import ChatService
-from chat_ui.ui import context_server, islands, list_server, message_server, texts, theme, view
+from chat_ui.ui import (
+    context_server,
+    islands,
+    list_server,
+    message_server,
+    privacy,
+    texts,
+    theme,
+    view,
+)
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.handlers import Handlers
 from chat_ui.ui.i18n import I18N
@@ -122,7 +131,7 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
         with gr.Column(elem_id="main"):
             earlier = gr.Button(I18N("controls.earlier"), elem_id="earlier", size="sm")
             chat = _chatbot()
-            islands.welcome()
+            islands.welcome(privacy.box(service.settings))
             with gr.Row(elem_id="under"):
                 calls = message_server.server_functions(service, offload)
                 status = islands.status(server_functions=calls)

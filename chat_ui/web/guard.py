@@ -34,7 +34,8 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
         (READ, r"/"),
         (READ, r"/(assets|static)/[\w./-]+"),
         (READ, r"/theme\.css|/favicon\.ico|/robots\.txt"),
-        (READ, r"/healthz|/session"),
+        (READ, r"/healthz|/session|/privacy"),
+        (WRITE, r"/forget"),
         (READ, rf"{API}/startup-events"),  # launch() asks it of itself
         (READ, rf"{API}/app_id/?"),
         (READ, rf"{API}/queue/data"),
@@ -226,8 +227,8 @@ class Guard:
             return False
         if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
             return True
-        # From elsewhere one may be led to the page itself, in a window or where it may be framed.
-        return path == "/" and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        # From elsewhere one may be led to a whole page, in a window or where it may be framed.
+        return path in ("/", "/privacy") and headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
 class _Answer:

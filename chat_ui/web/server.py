@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.imports import import_route
 from chat_ui.web.posts import PostMiddleware
+from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,21 @@ SHARE_USER: Final = "guest"
 
 
 def launch_options(
-    settings: Settings, service: ChatService, hosts: Hosts, demo: gr.Blocks
+    settings: Settings,
+    service: ChatService,
+    hosts: Hosts,
+    demo: gr.Blocks,
+    policy: Callable[[str], str],
 ) -> dict[str, Any]:
-    """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open."""
+    """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open.
+
+    Args:
+        settings: the app's.
+        service: the backend.
+        hosts: the names that the page may be asked under.
+        demo: the page.
+        policy: gives the page on privacy, for an Accept-Language header.
+    """
     return {
         "server_name": settings.host,
         "app_kwargs": {
@@ -48,7 +62,12 @@ def launch_options(
                 Middleware(Connections, limits=settings.limits),
                 Middleware(PostMiddleware, demo=demo),
             ],
-            "routes": [health_route(service), import_route(service)],
+            "routes": [
+                health_route(service),
+                import_route(service),
+                privacy_route(policy),
+                forget_route(service),
+            ],
             "openapi_url": None,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear

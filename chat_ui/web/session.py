@@ -133,7 +133,9 @@ class SessionMiddleware:
         owner = identity.owner(token) if token else None
         if owner is None and (given := _header(scope, SESSION_HEADER)):
             owner = identity.owner(given)
-        scope.setdefault("state", {})["owner"] = owner
+        # With which the browser is told to drop its cookie, when its owner wants to be forgotten.
+        dropped = _set_cookie(name, "", self._settings.door, is_secure, age_s=0)
+        scope.setdefault("state", {}).update(owner=owner, dropped_cookie=dropped)
         asks = (scope["type"], scope.get("method"), scope["path"])
         if asks == ("http", "GET", SESSION_PATH):
             await self._tell_session(identity, owner)(scope, receive, send)
@@ -197,12 +199,14 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _set_cookie(name: str, token: str, door: Door, is_secure: bool) -> str:
+def _set_cookie(
+    name: str, token: str, door: Door, is_secure: bool, age_s: int = COOKIE_AGE_S
+) -> str:
     # A Space's page is a frame inside huggingface.co: without SameSite=None and Partitioned the
     # browser drops the cookie.
     site = "SameSite=None; Partitioned" if door == "space" else "SameSite=Lax"
     secure = "; Secure" if is_secure else ""
-    return f"{name}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly{secure}; {site}"
+    return f"{name}={token}; Path=/; Max-Age={age_s}; HttpOnly{secure}; {site}"
 
 
 def _many() -> Response:

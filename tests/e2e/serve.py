@@ -3,14 +3,16 @@
 What this machine can do is scripted, too: nothing is measured and nothing calls torch.
 
 The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
-fails after two words, "think" thinks before it answers, "think long" for a minute,
-anything else is repeated.
+fails after two words, "explode" is a defect whose exception quotes the whole prompt, "think" thinks
+before it answers, "think long" for a minute, anything else is repeated.
 """
 
 import re
 import sys
+from collections.abc import Sequence
 
 from app import main
+from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine.fake import FakeEngine, FakeLoader, Script
 from chat_ui.engine.thinking import ThinkingFacts
 from chat_ui.models.progress import Progress, ignore
@@ -52,7 +54,18 @@ class LoudLoader(FakeLoader):
     ) -> FakeEngine:
         """See `FakeLoader`."""
         sys.stdout.write(f"loads {precision}\n")
-        return super().__call__(spec, precision, draft=draft, progress=progress)
+        engine = super().__call__(spec, precision, draft=draft, progress=progress)
+        encode = engine.encode
+
+        def encode_or_explode(
+            messages: Sequence[PromptMessage], thinking: bool | None = None
+        ) -> list[int]:
+            if messages and "explode" in messages[-1].content:
+                raise RuntimeError(f"can't encode {messages}")
+            return encode(messages, thinking)
+
+        engine.encode = encode_or_explode  # type: ignore[method-assign]
+        return engine
 
 
 if __name__ == "__main__":

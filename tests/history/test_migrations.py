@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 from alembic import command
@@ -90,3 +91,17 @@ def test_deleting_a_conversation_deletes_its_messages(store, owner, data_dir):
     with store._writing.begin() as connection:
         connection.exec_driver_sql("DELETE FROM conversations")
         assert connection.exec_driver_sql("SELECT count(*) FROM messages").scalar() == 0
+
+
+def test_conversations_of_before_were_used_when_a_message_came(data_dir, owner):
+    store = Store.open(data_dir)
+    c = store.create(owner, "New chat", "")
+    store.close()
+    with closing(sqlite3.connect(data_dir / "chat_ui.db")) as connection:
+        connection.execute("ALTER TABLE conversations DROP COLUMN used_at")
+        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+        connection.commit()
+    store = Store.open(data_dir)
+    assert store.list.remove_unused(c.updated_at, spared=[]) == 0
+    assert store.list.remove_unused(c.updated_at + timedelta(seconds=1), spared=[]) == 1
+    store.close()

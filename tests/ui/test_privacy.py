@@ -1,0 +1,46 @@
+"""What strangers are told before they write."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_ui.limits import LIMITS, Door
+from chat_ui.settings import Settings
+from chat_ui.ui.privacy import box
+from chat_ui.ui.texts import ENGLISH
+
+
+def keys(door: Door, kept_hours: int | None = None, **changes: Any) -> list[str]:
+    limits = LIMITS[door]
+    if kept_hours is not None:
+        limits = replace(limits, kept_hours=kept_hours)
+    html = box(Settings(**{"data_dir": Path("x"), "door": door, "limits": limits, **changes}))
+    return re.findall(r'data-text="privacy\.(\w+)"', html)
+
+
+def test_nobody_is_warned_at_home():
+    assert keys("local") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"door": "space"}, ["stored_space", "hours"]),
+        ({"door": "space", "data_dir": Path("/data/chat_ui")}, ["stored_lasting", "hours"]),
+        ({"door": "space", "kept_hours": 0}, ["stored_space"]),
+        ({"door": "share"}, ["stored_share", "hours"]),
+        ({"door": "share", "opens_tunnel": True}, ["stored_share", "relay", "hours"]),
+        ({"door": "share", "kept_hours": 0}, ["stored_share", "for_ever"]),
+    ],
+)
+def test_strangers_are_told_where_how_long_and_who_reads(changes, said):
+    assert keys(**changes) == ["before", *said, "operator", "wrong", "name"]
+
+
+def test_the_hours_are_those_of_the_limit():
+    settings = Settings(data_dir=Path("x"), door="share", limits=LIMITS["share"])
+    assert 'data-text="privacy.hours" data-count="24"' in box(settings)
+    assert ENGLISH("privacy.hours", 24) == "A chat that nobody used for 24 hours is deleted."
