@@ -58,7 +58,7 @@ _SOURCES: Final = (
     "connect-src 'self'",
     "form-action 'none'",
     "object-src 'none'",
-    "base-uri 'none'",
+    "base-uri 'self'",  # Gradio's page has one
     "frame-src 'none'",
 )
 # A Space's page is shown in a frame of huggingface.co.
