@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from chat_ui.service import ChatService, Instruments, LoadEngine
     from chat_ui.web.guard import Hosts
+    from chat_ui.web.key import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class App:
     demo: "gr.Blocks"
     service: "ChatService"
     hosts: "Hosts"
+    keys: "Keys"
 
 
 def make_app(
@@ -52,14 +54,15 @@ def make_app(
     from chat_ui.ui import page
     from chat_ui.web import server
     from chat_ui.web.guard import Hosts
+    from chat_ui.web.key import Keys
 
-    hosts = Hosts.of(settings)
+    hosts, keys = Hosts.of(settings), Keys.of(settings)
     service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
-    options = page.launch_options() | server.launch_options(settings, service, hosts)
+    options = page.launch_options() | server.launch_options(settings, service, hosts, keys)
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
-    return App(demo, service, hosts)
+    return App(demo, service, hosts, keys)
 
 
 def main(
@@ -76,7 +79,7 @@ def main(
         port = server.free_port(settings)
         app = make_app(settings, load, instruments)
         app.service.start()
-        server.serve(app.demo, app.service, app.hosts, port)
+        server.serve(app.demo, app.service, app.hosts, app.keys, port)
     except ChatUIError as error:
         sys.stderr.write(f"chat_ui can't start. {error}\n")
         return 1

@@ -37,6 +37,7 @@ class Settings:
         limits: what visitors may ask for.
         opens_tunnel: whether a public link is opened: only where the door is "share".
         is_open: whether the public link asks for no key.
+        owner_key: makes an owner; "" for one that is made at each start.
         allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
@@ -57,6 +58,7 @@ class Settings:
     limits: Limits = LIMITS["local"]
     opens_tunnel: bool = False
     is_open: bool = False
+    owner_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
     model_memory_bytes: int | None = None
@@ -119,6 +121,8 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         # Gradio opens none on a Space.
         opens_tunnel=share and door == "share",
         is_open=flags.public or _is_true(environ.get("CHAT_UI_PUBLIC", "")),
+        # No flag: other people on this machine can read those.
+        owner_key=_owner_key(environ.get("CHAT_UI_OWNER_KEY", "")),
         allowed_hosts=_hosts(given("allowed_hosts") or ""),
         space_host=environ.get("SPACE_HOST", "").lower(),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
@@ -211,6 +215,16 @@ def _hosts(text: str) -> tuple[str, ...]:
                 "Give names such as chat.example.org, without http:// and without a port.",
             )
     return names
+
+
+def _owner_key(text: str) -> str:
+    # 22 letters and digits of a random text have 128 bits.
+    if text and not (len(text) >= 22 and text.isascii() and text.isprintable()):
+        raise StartupError(
+            "CHAT_UI_OWNER_KEY can't be taken: it has to be hard to guess.",
+            "Give at least 22 random letters and digits, or none: one is made at each start then.",
+        )
+    return text
 
 
 def _positive(flag: str, text: str) -> float:

@@ -42,6 +42,15 @@ def test_flag_beats_own_variable_beats_gradios() -> None:
     assert read(["--model", "from-flag"], environ).model == "from-flag"
 
 
+def test_an_owner_s_key_is_hard_to_guess() -> None:
+    assert read([], {"CHAT_UI_OWNER_KEY": "k" * 22}).owner_key == "k" * 22
+    assert read([], {"CHAT_UI_OWNER_KEY": ""}).owner_key == ""
+    for key in ("short", "k" * 21, "\u00e4" * 30, "k" * 22 + "\n"):
+        with pytest.raises(StartupError, match="CHAT_UI_OWNER_KEY") as refused:
+            read([], {"CHAT_UI_OWNER_KEY": key})
+        assert key not in str(refused.value)
+
+
 def test_every_flag_has_its_twin(tmp_path: Path) -> None:
     twins = {
         "CHAT_UI_HOST": "h",
