@@ -21,7 +21,7 @@ from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import version
 from chat_ui.ui.texts import Texts, texts_for
-from chat_ui.ui.visitor import owner_of
+from chat_ui.ui.visitor import is_owner, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
         """What is new. `seen` is {"conversation": its id, "list": digest of the page's list}."""
         seen = seen if isinstance(seen, dict) else {}
         try:
-            return await offload(_look, service, owner_of(request), seen, texts_for(request))
+            now = await offload(_look, service, owner_of(request), seen, texts_for(request))
+            now["model"]["may_change"] = service.may_change_model(is_owner(request))
+            return now
         except ChatUIError as error:
             return {"server": SERVER, "error": str(error)}
         except Exception:
