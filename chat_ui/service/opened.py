@@ -79,6 +79,11 @@ class Opened:
     def _host(self) -> ModelHost:
         return self._backend.host
 
+    def stop_all_replies(self) -> None:
+        """Stop all answers, as if each visitor had; what was written is stored. Returns at once."""
+        if self._opened is not None:
+            self._opened.replies.stop_all()
+
     def stop_replies(self, deadline_s: float) -> None:
         """Take no more messages, and store what was written so far; reading still works.
 

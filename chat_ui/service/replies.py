@@ -116,6 +116,13 @@ class Replies:
         is_id = isinstance(conversation_id, str)  # what a page sends may be anything
         return self._running.get((owner, conversation_id)) if is_id else None
 
+    def stop_all(self) -> None:
+        """Stop those that run; they are stored by themselves."""
+        with self._lock:
+            replies = [reply for reply in self._running.values() if reply is not None]
+        for reply in replies:
+            reply.stop()
+
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
         ends_at = time.monotonic() + deadline_s

@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.key import KeyMiddleware, Keys
@@ -42,6 +43,7 @@ def launch_options(
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
                 Middleware(KeyMiddleware, settings=settings, keys=keys),
+                Middleware(ClosingMiddleware, data_dir=settings.data_dir),
                 Middleware(SessionMiddleware, settings=settings),
             ],
             "routes": [health_route(service)],
@@ -99,6 +101,8 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
     say(f"chat_ui is at {keys.visitors_link(local_url)}")
     if keys.owner and not service.settings.owner_key:
         say(f"Owner: {keys.owners_link(local_url)}")
+    if service.settings.is_public:
+        StopSwitch(service.settings.data_dir, service.stop_all_replies).watch(ending)
     if service.settings.opens_tunnel:
         say("Asking Gradio's relay for a public link.")
         open_link(
