@@ -77,6 +77,10 @@ def main(
         from chat_ui.web import server
 
         port = server.free_port(settings)
+        if settings.logs_events:
+            from chat_ui.service import log_to_stderr
+
+            log_to_stderr()
         app = make_app(settings, load, instruments)
         app.service.start()
         server.serve(app.demo, app.service, app.hosts, app.keys, port)

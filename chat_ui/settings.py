@@ -41,6 +41,7 @@ class Settings:
         allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
+        logs_events: whether a line is printed for each answer and each refusal, without content.
         model_memory_bytes: what all loaded models may take; None for what is free.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
@@ -61,6 +62,7 @@ class Settings:
     owner_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
+    logs_events: bool = False
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -125,6 +127,7 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         owner_key=_owner_key(environ.get("CHAT_UI_OWNER_KEY", "")),
         allowed_hosts=_hosts(given("allowed_hosts") or ""),
         space_host=environ.get("SPACE_HOST", "").lower(),
+        logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
@@ -162,6 +165,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--share", action="store_true", help="open a public link, with a key in it")
     parser.add_argument("--public", action="store_true", help="a public link without a key")
+    parser.add_argument(
+        "--log",
+        choices=("on", "off"),
+        help="a line of JSON for each answer and refusal, without content (off; on for strangers)",
+    )
     parser.add_argument(
         "--allowed-hosts",
         metavar="NAMES",

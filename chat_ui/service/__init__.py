@@ -20,6 +20,7 @@ from chat_ui.service.loading import load_model
 from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
 from chat_ui.service.status import Loading, ModelStatus
+from chat_ui.service.tally import Figures, log_to_stderr
 
 # Each precision's name on the page.
 PRECISION_LABELS: Final[dict[str, str]] = {
@@ -35,6 +36,7 @@ __all__ = [
     "Choice",
     "ChoiceGroup",
     "ContextUse",
+    "Figures",
     "Instruments",
     "Leaderboard",
     "LoadEngine",
@@ -53,4 +55,5 @@ __all__ = [
     "Verdict",
     "leaderboards",
     "load_model",
+    "log_to_stderr",
 ]

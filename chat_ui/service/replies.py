@@ -23,6 +23,7 @@ from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.reply import Reply
+from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Stores
 from chat_ui.settings import Settings
 
@@ -87,6 +88,7 @@ class Replies:
         answered: told of each answer that had the machine for itself, once it is stored.
         activity: knows whether a load or a probe came in between.
         used: told of a conversation when an answer begins or has ended in it.
+        tally: told of each answer that has ended.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Replies:
         answered: Callable[[EngineFacts, Numbers], None] = lambda facts, numbers: None,
         activity: Activity | None = None,
         used: Callable[[str], None] = lambda conversation_id: None,
+        tally: Tally | None = None,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -104,6 +107,7 @@ class Replies:
         self._answered = answered
         self._activity = activity or Activity()
         self._used = used
+        self._tally = tally or Tally()
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
@@ -115,6 +119,13 @@ class Replies:
         """The reply that is being written in this owner's conversation, if any."""
         is_id = isinstance(conversation_id, str)  # what a page sends may be anything
         return self._running.get((owner, conversation_id)) if is_id else None
+
+    def under_way(self) -> tuple[int, int]:
+        """How many a model is writing now, and how many wait for a model or for their turn."""
+        with self._lock:
+            running = [one for one in self._running.values() if one and not one.ended.is_set()]
+        waiting = sum(one.snapshot().phase in ("queued", "loading") for one in running)
+        return len(running) - waiting, waiting
 
     def stop_all(self) -> None:
         """Stop those that run; they are stored by themselves."""
@@ -235,6 +246,12 @@ class Replies:
             reply.fail(error)
         finally:
             self._store_reply(reply)
+            self._tally.answered(
+                reply.snapshot().state,
+                reply.own_numbers,
+                reply.error_kind,
+                time.monotonic() - job.sent_at,
+            )
             self._used(reply.conversation_id)
             with self._lock:
                 self._running.pop((job.owner, reply.conversation_id), None)

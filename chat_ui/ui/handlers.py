@@ -63,7 +63,7 @@ class Handlers:
             owner, known = owner_of(request), _id(conversation_id)
             conversation = await self._offload(self._service.conversation, owner, known)
         except Exception as error:
-            return "", "", "", WINDOW, outcome("absent", _sentence(error), "")
+            return "", "", "", WINDOW, outcome("absent", self._sentence(error), "")
         said = outcome("opened", conversation=conversation.id)
         return conversation.id, conversation.system_prompt, "", WINDOW, said
 
@@ -125,7 +125,7 @@ class Handlers:
                 )
             )
         except Exception as error:
-            return _id_or_none(conversation_id), outcome("unsent", _sentence(error))
+            return _id_or_none(conversation_id), outcome("unsent", self._sentence(error))
         return reply.conversation_id, outcome("sent", conversation=reply.conversation_id)
 
     async def regenerate(
@@ -199,14 +199,14 @@ class Handlers:
         try:
             await self._offload(call)
         except Exception as error:
-            return outcome("refused", _sentence(error))
+            return outcome("refused", self._sentence(error))
         return outcome("done")
 
-
-def _sentence(error: Exception) -> str:
-    if not isinstance(error, ChatUIError):
-        log.error("an event failed", exc_info=error)
-    return as_shown(error)
+    def _sentence(self, error: Exception) -> str:
+        self._service.note_refusal(error)
+        if not isinstance(error, ChatUIError):
+            log.error("an event failed", exc_info=error)
+        return as_shown(error)
 
 
 def _text(value: object) -> str:

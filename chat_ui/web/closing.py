@@ -61,7 +61,7 @@ class ClosingMiddleware:
         await (_closed(scope) if is_closed else self._app)(scope, receive, send)
 
     def _is_let_in(self, scope: Scope) -> bool:
-        return Request(scope).state.is_owner or scope["path"] in OPEN_PATHS
+        return Request(scope).state.is_owner or scope["path"] in (*OPEN_PATHS, "/metrics")
 
 
 def _closed(scope: Scope) -> Response:

@@ -34,7 +34,7 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
         (READ, r"/"),
         (READ, r"/(assets|static)/[\w./-]+"),
         (READ, r"/theme\.css|/favicon\.ico|/robots\.txt"),
-        (READ, r"/healthz"),
+        (READ, r"/healthz|/metrics"),
         (WRITE, r"/key"),
         (READ, rf"{API}/startup-events"),  # launch() asks it of itself
         (READ, rf"{API}/app_id/?"),

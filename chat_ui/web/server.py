@@ -23,6 +23,7 @@ from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.key import KeyMiddleware, Keys
+from chat_ui.web.metrics import Visitors, VisitorsMiddleware, metrics_route
 from chat_ui.web.session import SessionMiddleware
 from chat_ui.web.share import LASTS, close_link, open_link, say
 
@@ -37,6 +38,7 @@ def launch_options(
     settings: Settings, service: ChatService, hosts: Hosts, keys: Keys
 ) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open."""
+    visitors = Visitors()
     return {
         "server_name": settings.host,
         "app_kwargs": {
@@ -45,8 +47,9 @@ def launch_options(
                 Middleware(KeyMiddleware, settings=settings, keys=keys),
                 Middleware(ClosingMiddleware, data_dir=settings.data_dir),
                 Middleware(SessionMiddleware, settings=settings),
+                Middleware(VisitorsMiddleware, visitors=visitors),
             ],
-            "routes": [health_route(service)],
+            "routes": [health_route(service), metrics_route(service, keys, visitors)],
             "openapi_url": None,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear

@@ -97,6 +97,7 @@ class FakeService:
     replies: dict[str, Reply] = field(default_factory=dict)
     called: list[tuple[str, threading.Thread]] = field(default_factory=list)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     raises: Exception | None = None
     status: ModelStatus = READY
     notice: str = ""
@@ -244,6 +245,9 @@ class FakeService:
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)
+
+    def note_refusal(self, error: BaseException) -> None:
+        self.refused.append(type(error).__name__)
 
     def on_gone(self, forget: Callable[[], None]) -> None:
         self.forgetters.append(forget)
