@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from chat_ui.service import ChatService, Instruments, LoadEngine
     from chat_ui.web.guard import Hosts
+    from chat_ui.web.key import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class App:
     demo: "gr.Blocks"
     service: "ChatService"
     hosts: "Hosts"
+    keys: "Keys"
 
 
 def make_app(
@@ -48,15 +50,18 @@ def make_app(
     from chat_ui.ui import page, privacy
     from chat_ui.web import server
     from chat_ui.web.guard import Hosts
+    from chat_ui.web.key import Keys
 
-    hosts = Hosts.of(settings)
+    hosts, keys = Hosts.of(settings), Keys.of(settings)
     service = ChatService(settings, load or load_model, instruments)
     demo = page.build_page(service)
     policy = privacy.policy_page(settings)
-    options = page.launch_options() | server.launch_options(settings, service, hosts, demo, policy)
+    options = page.launch_options() | server.launch_options(
+        settings, service, hosts, keys, demo, policy
+    )
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
-    return App(demo, service, hosts)
+    return App(demo, service, hosts, keys)
 
 
 def _read(argv: Sequence[str] = ()) -> Settings:
@@ -78,9 +83,13 @@ def main(
         from chat_ui.web import server
 
         port = server.free_port(settings)
+        if settings.logs_events:
+            from chat_ui.service import log_to_stderr
+
+            log_to_stderr()
         app = make_app(settings, load, instruments)
         app.service.start()
-        server.serve(app.demo, app.service, app.hosts, port)
+        server.serve(app.demo, app.service, app.hosts, app.keys, port)
     except ChatUIError as error:
         sys.stderr.write(f"chat_ui can't start. {error}\n")
         return 1

@@ -37,9 +37,11 @@ class Settings:
         limits: what visitors may ask for.
         opens_tunnel: whether a public link is opened: only where the door is "share".
         is_open: whether the public link asks for no key.
+        owner_key: makes an owner; "" for one that is made at each start.
         allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
+        logs_events: whether a line is printed for each answer and each refusal, without content.
         model_memory_bytes: what all loaded models may take; None for what is free.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
@@ -57,8 +59,10 @@ class Settings:
     limits: Limits = LIMITS["local"]
     opens_tunnel: bool = False
     is_open: bool = False
+    owner_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
+    logs_events: bool = False
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -119,8 +123,11 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         # Gradio opens none on a Space.
         opens_tunnel=share and door == "share",
         is_open=flags.public or _is_true(environ.get("CHAT_UI_PUBLIC", "")),
+        # No flag: other people on this machine can read those.
+        owner_key=_owner_key(environ.get("CHAT_UI_OWNER_KEY", "")),
         allowed_hosts=_hosts(given("allowed_hosts") or ""),
         space_host=environ.get("SPACE_HOST", "").lower(),
+        logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
@@ -159,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--share", action="store_true", help="open a public link, with a key in it")
     parser.add_argument("--public", action="store_true", help="a public link without a key")
+    parser.add_argument(
+        "--log",
+        choices=("on", "off"),
+        help="a line of JSON for each answer and refusal, without content (off; on for strangers)",
+    )
     parser.add_argument(
         "--allowed-hosts",
         metavar="NAMES",
@@ -212,6 +224,16 @@ def _hosts(text: str) -> tuple[str, ...]:
                 "Give names such as chat.example.org, without http:// and without a port.",
             )
     return names
+
+
+def _owner_key(text: str) -> str:
+    # 22 letters and digits of a random text have 128 bits.
+    if text and not (len(text) >= 22 and text.isascii() and text.isprintable()):
+        raise StartupError(
+            "CHAT_UI_OWNER_KEY can't be taken: it has to be hard to guess.",
+            "Give at least 22 random letters and digits, or none: one is made at each start then.",
+        )
+    return text
 
 
 def _positive(flag: str, text: str) -> float:

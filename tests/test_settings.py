@@ -42,6 +42,22 @@ def test_flag_beats_own_variable_beats_gradios() -> None:
     assert read(["--model", "from-flag"], environ).model == "from-flag"
 
 
+def test_events_are_logged_where_strangers_come() -> None:
+    assert not read([], {}).logs_events
+    assert read(["--share"], {}).logs_events
+    assert not read(["--share", "--log", "off"], {}).logs_events
+    assert read(["--log", "on"], {}).logs_events
+
+
+def test_an_owner_s_key_is_hard_to_guess() -> None:
+    assert read([], {"CHAT_UI_OWNER_KEY": "k" * 22}).owner_key == "k" * 22
+    assert read([], {"CHAT_UI_OWNER_KEY": ""}).owner_key == ""
+    for key in ("short", "k" * 21, "\u00e4" * 30, "k" * 22 + "\n"):
+        with pytest.raises(StartupError, match="CHAT_UI_OWNER_KEY") as refused:
+            read([], {"CHAT_UI_OWNER_KEY": key})
+        assert key not in str(refused.value)
+
+
 def test_every_flag_has_its_twin(tmp_path: Path) -> None:
     twins = {
         "CHAT_UI_HOST": "h",
@@ -54,12 +70,13 @@ def test_every_flag_has_its_twin(tmp_path: Path) -> None:
         "CHAT_UI_UNLOAD_AFTER": "1.5",
         "CHAT_UI_SHARE": "1",
         "CHAT_UI_PUBLIC": "true",
+        "CHAT_UI_LOG": "on",
         "CHAT_UI_DOOR": "share",
         "CHAT_UI_ALLOWED_HOSTS": "Chat.example.org, box",
     } | {f"CHAT_UI_MAX_{name.upper()}": "7" for name in NAMES}
     flags = ["--host", "h", "--port", "1234", "--model", "m", "--precision", "4bit"]
     flags += ["--data-dir", str(tmp_path), "--draft-model", "auto", "--model-memory", "2.5"]
-    flags += ["--unload-after", "1.5", "--share", "--public"]
+    flags += ["--unload-after", "1.5", "--share", "--public", "--log", "on"]
     flags += ["--door", "share", "--allowed-hosts", "chat.example.org,box"]
     for name in NAMES:
         flags += [f"--max-{name.replace('_', '-')}", "7"]

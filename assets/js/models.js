@@ -39,7 +39,8 @@
     }
   }
 
-  const isFixed = () => island.props.value.is_fixed;
+  // Strangers get the model as it is; the pulse tells who may change it.
+  const isFixed = () => !(present?.may_change ?? !island.props.value.is_fixed);
   const token = () => at("#hub-token").value;
 
   // Gives the card's error, or null. Answers that come late are dropped.
@@ -185,6 +186,7 @@
   function show(now) {
     if (!place) return;
     present = now;
+    fix();
     ui.card.drawNow(at(".model-now"), now);
     if (!picked.id) takeOver();
     else if (now.is_settled && settled !== now.revision) settle(now);
@@ -278,7 +280,7 @@
       search: (text) => ask("search_models", { text }),
       pick,
     });
-    if (isFixed()) fix();
+    fix();
     showLeaderboards();
     listen();
     // A panel that is closed, or scrolled away, is not drawn at once.
@@ -290,9 +292,9 @@
   }
 
   function fix() {
-    picker.disable();
-    at("#precision").disabled = true;
-    at(".leaderboards").hidden = true;
+    picker.disable(isFixed());
+    at("#precision").disabled = isFixed();
+    at(".leaderboards").hidden = isFixed();
   }
 
   function showLeaderboards() {

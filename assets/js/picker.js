@@ -244,7 +244,7 @@
       if (option) choose(option);
     });
 
-    return { show, disable: () => { box.disabled = true; } };
+    return { show, disable: (isOff) => { box.disabled = isOff; } };
   };
 
   function part() {

@@ -20,6 +20,7 @@ from chat_ui.service.loading import load_model
 from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
 from chat_ui.service.status import Loading, ModelStatus
+from chat_ui.service.tally import Figures, log_to_stderr
 from chat_ui.service.waiting import Place
 
 # Each precision's name on the page.
@@ -36,6 +37,7 @@ __all__ = [
     "Choice",
     "ChoiceGroup",
     "ContextUse",
+    "Figures",
     "Instruments",
     "Leaderboard",
     "LoadEngine",
@@ -55,4 +57,5 @@ __all__ = [
     "Verdict",
     "leaderboards",
     "load_model",
+    "log_to_stderr",
 ]

@@ -20,6 +20,7 @@ from chat_ui.service.instruments import Instruments, on_thread_that_ends
 from chat_ui.service.machine import ThisMachine
 from chat_ui.service.purge import Purge
 from chat_ui.service.replies import Replies
+from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Lifetimes, Stores
 from chat_ui.settings import Settings
 
@@ -41,7 +42,11 @@ class Backend:
 
 
 def open_backend(
-    settings: Settings, load: LoadEngine, instruments: Instruments, gone: Callable[[], None]
+    settings: Settings,
+    load: LoadEngine,
+    instruments: Instruments,
+    gone: Callable[[], None],
+    tally: Tally,
 ) -> Backend:
     """Open the data folder and put the parts together; loads nothing.
 
@@ -50,6 +55,7 @@ def open_backend(
         load: loads a model.
         instruments: count models and measure this machine.
         gone: called once conversations are gone for good.
+        tally: told of each answer that has ended.
 
     Raises:
         StartupError: the data folder can't be used.
@@ -81,7 +87,7 @@ def open_backend(
     host = _make_host(settings, load, forecasts, activity)
     stores = Stores(store, Store.in_memory())
     lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
-    replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used)
+    replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used, tally)
     choosing = Choosing(lambda: list(host.known.values()), forecasts)
     purge = Purge(stores, lifetimes, replies, settings.limits.kept_hours, gone)
     purge.start()

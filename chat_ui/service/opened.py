@@ -11,6 +11,7 @@ from chat_ui.service.backend import Backend, open_backend
 from chat_ui.service.context_meter import ContextMeter
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.tally import Figures, Tally
 from chat_ui.settings import Settings
 
 
@@ -36,6 +37,16 @@ class Opened:
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
+        self._tally = Tally()
+
+    def figures(self) -> Figures:
+        """What was done since the start, in numbers; starts nothing."""
+        under_way = (0, 0) if self._opened is None else self._opened.replies.under_way()
+        return self._tally.figures(*under_way)
+
+    def note_refusal(self, error: BaseException) -> None:
+        """Count an event that came to nothing."""
+        self._tally.refused(error)
 
     def start(self) -> None:
         """Open the store and begin to load the model, unless that was done already.
@@ -64,7 +75,7 @@ class Opened:
                 if self._is_closed:
                     raise BusyError("The server is ending.", "Try again when it is back.")
                 self._opened = open_backend(
-                    self.settings, self._load, self._instruments, self._forget
+                    self.settings, self._load, self._instruments, self._forget, self._tally
                 )
             return self._opened
 
@@ -78,6 +89,11 @@ class Opened:
     @property
     def _host(self) -> ModelHost:
         return self._backend.host
+
+    def stop_all_replies(self) -> None:
+        """Stop all answers, as if each visitor had; what was written is stored. Returns at once."""
+        if self._opened is not None:
+            self._opened.replies.stop_everybody()
 
     def stop_replies(self, deadline_s: float) -> None:
         """Take no more messages, and store what was written so far; reading still works.

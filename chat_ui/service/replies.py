@@ -25,6 +25,7 @@ from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.rates import Rates
 from chat_ui.service.reply import Reply
+from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Stores
 from chat_ui.service.waiting import Ticket, WaitingRoom
 from chat_ui.settings import Settings
@@ -90,6 +91,7 @@ class Replies:
         answered: told of each answer that had the machine for itself, once it is stored.
         activity: knows whether a load or a probe came in between.
         used: told of a conversation when an answer begins or has ended in it.
+        tally: told of each answer that has ended.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Replies:
         answered: Callable[[EngineFacts, Numbers], None] = lambda facts, numbers: None,
         activity: Activity | None = None,
         used: Callable[[str], None] = lambda conversation_id: None,
+        tally: Tally | None = None,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -107,6 +110,7 @@ class Replies:
         self._answered = answered
         self._activity = activity or Activity()
         self._used = used
+        self._tally = tally or Tally()
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
@@ -131,6 +135,20 @@ class Replies:
         with self._lock:
             replies = [one for (whose, _), one in self._running.items() if one and whose == owner]
         _end(replies, deadline_s, "stopped")
+
+    def under_way(self) -> tuple[int, int]:
+        """How many a model is writing now, and how many wait for a model or for their turn."""
+        with self._lock:
+            running = [one for one in self._running.values() if one and not one.ended.is_set()]
+        waiting = sum(one.snapshot().phase in ("waiting", "queued", "loading") for one in running)
+        return len(running) - waiting, waiting
+
+    def stop_everybody(self) -> None:
+        """Stop those that run; they are stored by themselves."""
+        with self._lock:
+            replies = [reply for reply in self._running.values() if reply is not None]
+        for reply in replies:
+            reply.stop()
 
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
@@ -228,6 +246,12 @@ class Replies:
             reply.fail(error)
         finally:
             self._store_reply(reply)
+            self._tally.answered(
+                reply.snapshot().state,
+                reply.own_numbers,
+                reply.error_kind,
+                time.monotonic() - job.sent_at,
+            )
             self._used(reply.conversation_id)
             with self._lock:
                 self._running.pop((job.owner, reply.conversation_id), None)

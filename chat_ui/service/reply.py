@@ -70,6 +70,7 @@ class Reply:
         at_end: called once, just before others can see that it has ended; must not block.
 
     Attributes:
+        error_kind: the class of the error that ended it; "" for none.
         ended: set when it will not grow any more.
         stored: set when it is stored as it ended.
     """
@@ -86,6 +87,7 @@ class Reply:
     ) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
+        self.error_kind = ""
         self.ended = threading.Event()
         self.stored = threading.Event()
         self._lock = threading.Lock()
@@ -119,6 +121,11 @@ class Reply:
     def snapshot(self) -> ReplySnapshot:
         """What it is now; a value that does not change any more."""
         return self._now
+
+    @property
+    def own_numbers(self) -> Numbers:
+        """Of what was written now, without an answer that it goes on with."""
+        return self._own
 
     def stop(self, state: MessageState = "stopped") -> None:
         """Ask it to end, in this state; what was written stays. Any thread, any number of times."""
@@ -181,6 +188,7 @@ class Reply:
 
     def fail(self, error: BaseException) -> None:
         """End it with an error; what was written stays."""
+        self.error_kind = type(error).__name__
         self._end("failed", as_shown(error))
 
     def warn(self, sentence: str) -> None:

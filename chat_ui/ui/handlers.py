@@ -73,7 +73,7 @@ class Handlers:
             owner, known = owner_of(request), _id(conversation_id)
             conversation = await self._offload(self._service.conversation, owner, known)
         except Exception as error:
-            return "", "", "", WINDOW, outcome("absent", _sentence(error), "")
+            return "", "", "", WINDOW, outcome("absent", self._sentence(error), "")
         said = outcome("opened", conversation=conversation.id)
         return conversation.id, conversation.system_prompt, "", WINDOW, said
 
@@ -121,7 +121,7 @@ class Handlers:
                 )
             )
         except Exception as error:
-            return gr.skip(), outcome("unsent", _sentence(error))
+            return gr.skip(), outcome("unsent", self._sentence(error))
         return reply.conversation_id, outcome("sent", conversation=reply.conversation_id)
 
     async def regenerate(self, request: gr.Request, *values: object) -> Outcome:
@@ -171,14 +171,14 @@ class Handlers:
         try:
             await self._offload(call)
         except Exception as error:
-            return outcome("refused", _sentence(error))
+            return outcome("refused", self._sentence(error))
         return outcome("done")
 
-
-def _sentence(error: Exception) -> str:
-    if not isinstance(error, ChatUIError):
-        log.error("an event failed", exc_info=error)
-    return as_shown(error)
+    def _sentence(self, error: Exception) -> str:
+        self._service.note_refusal(error)
+        if not isinstance(error, ChatUIError):
+            log.error("an event failed", exc_info=error)
+        return as_shown(error)
 
 
 def _named(names: Sequence[str], values: Sequence[object]) -> dict[str, object]:

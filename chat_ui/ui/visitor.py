@@ -23,6 +23,12 @@ def owner_of(request: gr.Request | None) -> str:
     return owner
 
 
+def is_owner(request: gr.Request | None) -> bool:
+    """Whether this server is the visitor's own, as `web/key.py` has found."""
+    plain: Any = getattr(request, "request", request)
+    return getattr(getattr(plain, "state", None), "is_owner", None) is True
+
+
 def page_of(request: gr.Request) -> tuple[str, str]:
     """Which open page of which owner. The page's name for itself is Gradio's session hash.
 

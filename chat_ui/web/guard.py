@@ -34,8 +34,8 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
         (READ, r"/"),
         (READ, r"/(assets|static)/[\w./-]+"),
         (READ, r"/theme\.css|/favicon\.ico|/robots\.txt"),
-        (READ, r"/healthz|/session|/privacy"),
-        (WRITE, r"/forget"),
+        (READ, r"/healthz|/session|/privacy|/metrics"),
+        (WRITE, r"/forget|/key"),
         (READ, rf"{API}/startup-events"),  # launch() asks it of itself
         (READ, rf"{API}/app_id/?"),
         (READ, rf"{API}/queue/data"),
@@ -65,6 +65,14 @@ _SOURCES: Final = (
     "base-uri 'self'",  # Gradio's page has one
     "frame-src 'none'",
 )
+# Where no referrer is sent, browsers send a form's origin as "null".
+_FORM_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "same-origin",
+}
 # A Space's page is shown in a frame of huggingface.co.
 _ANCESTORS: Final[dict[Door, str]] = {
     "local": "'none'",
@@ -169,7 +177,7 @@ class Guard:
         if scope["type"] != "http":  # the page opens no web sockets
             await send({"type": "websocket.close", "code": 1008})
             return
-        guarded = _Answer(send, self._headers, is_static=_is_static(scope["path"]))
+        guarded = _Answer(send, scope, self._headers)
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, guarded.send)
@@ -234,8 +242,8 @@ class Guard:
 class _Answer:
     """Sends an answer with our headers, and knows whether it has begun."""
 
-    def __init__(self, send: Send, headers: dict[str, str], *, is_static: bool) -> None:
-        self._send, self._headers, self._is_static = send, headers, is_static
+    def __init__(self, send: Send, scope: Scope, headers: dict[str, str]) -> None:
+        self._send, self._scope, self._headers = send, scope, headers
         self.is_begun = False
 
     async def send(self, message: Message) -> None:
@@ -243,7 +251,9 @@ class _Answer:
             self.is_begun = True
             headers = MutableHeaders(scope=message)
             headers.update(self._headers)
-            if not self._is_static:
+            if self._scope.get("state", {}).get("has_form"):  # web/key.py has one, and no script
+                headers.update(_FORM_HEADERS)
+            if not _is_static(self._scope["path"]):
                 headers["cache-control"] = "no-store"
         await self._send(message)
 

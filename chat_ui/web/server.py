@@ -5,7 +5,6 @@ Ending has a deadline: what was written so far is stored, then the process ends,
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -21,26 +20,30 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.connections import Connections
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
 from chat_ui.web.imports import import_route
+from chat_ui.web.key import KeyMiddleware, Keys
+from chat_ui.web.metrics import Visitors, VisitorsMiddleware, metrics_route
 from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
+from chat_ui.web.share import LASTS, close_link, open_link, say
 
 log = logging.getLogger(__name__)
 
 # People and service managers wait five seconds; a busy machine needs some of them itself.
 END_DEADLINE_S: Final = 4.0
 STORE_DEADLINE_S: Final = 2.0
-SHARE_USER: Final = "guest"
 
 
 def launch_options(
     settings: Settings,
     service: ChatService,
     hosts: Hosts,
+    keys: Keys,
     demo: gr.Blocks,
     policy: Callable[[str], str],
 ) -> dict[str, Any]:
@@ -50,20 +53,26 @@ def launch_options(
         settings: the app's.
         service: the backend.
         hosts: the names that the page may be asked under.
+        keys: what links carry.
         demo: the page.
         policy: gives the page on privacy, for an Accept-Language header.
     """
+    visitors = Visitors()
     return {
         "server_name": settings.host,
         "app_kwargs": {
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
+                Middleware(KeyMiddleware, settings=settings, keys=keys),
+                Middleware(ClosingMiddleware, data_dir=settings.data_dir),
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),
+                Middleware(VisitorsMiddleware, visitors=visitors),
                 Middleware(PostMiddleware, demo=demo),
             ],
             "routes": [
                 health_route(service),
+                metrics_route(service, keys, visitors),
                 import_route(service),
                 privacy_route(policy),
                 forget_route(service),
@@ -104,32 +113,35 @@ def free_port(settings: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, port: int) -> NoReturn:
+def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port: int) -> NoReturn:
     """Serve until Ctrl+C or SIGTERM, then store everything and end the process with code 0.
 
     Args:
         demo: the page.
         service: started already.
         hosts: the names that the page may be asked under; a public link's is added.
+        keys: what links carry.
         port: a free one.
     """
     ending = threading.Event()
     _on_signals(ending)
-    share = service.settings.opens_tunnel
-    password = secrets.token_urlsafe(16)
-    _, local_url, public_url = demo.launch(
-        server_port=port,
-        share=share,
-        auth=(SHARE_USER, password) if share else None,
-        prevent_thread_lock=True,
-        quiet=True,
+    _, local_url, _ = demo.launch(
+        server_port=port, share=False, prevent_thread_lock=True, quiet=True
     )
-    _say(f"chat_ui is at {local_url}")
-    if share:
-        hosts.add_own(urlsplit(public_url or "").netloc)
-        _say_share(public_url, password)
+    say(f"chat_ui is at {keys.visitors_link(local_url)}")
+    if keys.owner and not service.settings.owner_key:
+        say(f"Owner: {keys.owners_link(local_url)}")
+    if service.settings.is_public:
+        StopSwitch(service.settings.data_dir, service.stop_all_replies).watch(ending)
+    if service.settings.opens_tunnel:
+        say("Asking Gradio's relay for a public link.")
+        open_link(
+            demo,
+            opened=lambda url: _say_link(url, hosts, keys),
+            failed=lambda sentence: say(f"{sentence} The page is served on this machine."),
+        )
     ending.wait()
-    _say("Storing what was written; ending.")
+    say("Storing what was written; ending.")
     # Pages follow their answers to the end before their streams are cut, so the order matters.
     service.stop_replies(STORE_DEADLINE_S)
     _close(demo)
@@ -144,6 +156,7 @@ def _close(demo: gr.Blocks) -> None:
     # What is still open are pages' event streams: they reconnect by themselves, so they are cut off
     # after a second, and uvicorn need not report that as an error.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    close_link()
     if demo.server is not None:
         demo.server.config.timeout_graceful_shutdown = 1
     demo.close(verbose=False)
@@ -158,8 +171,8 @@ def _on_signals(ending: threading.Event) -> None:
         if ending.is_set():
             os._exit(1)  # the second time, at once
         ending.set()
-        # From here on, because the main thread may still be waiting for the share link; and a model
-        # in the middle of a batch may hold its thread for longer than people wait.
+        # From here on, because a model in the middle of a batch may hold its thread for longer than
+        # people wait.
         deadline = threading.Timer(END_DEADLINE_S, force)
         deadline.daemon = True
         deadline.start()
@@ -168,20 +181,13 @@ def _on_signals(ending: threading.Event) -> None:
         signal.signal(number, handle)
 
 
-def _say_share(public_url: str | None, password: str) -> None:
-    if public_url:
-        _say(f"Public link: {public_url}  user: {SHARE_USER}  password: {password}")
-        _say("What visitors write passes through Gradio's relay. The link ends with this program.")
-    else:
-        _say(
-            "No public link could be opened: the network doesn't reach Gradio's relay. "
-            f"The page is served on this machine; user: {SHARE_USER}  password: {password}"
-        )
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _say_link(url: str, hosts: Hosts, keys: Keys) -> None:
+    hosts.add_own(urlsplit(url).hostname or "")
+    say(f"Public link: {keys.visitors_link(url)}")
+    say(
+        "What is written and answered through it passes through Gradio's relay, which could read "
+        f"it. The link lasts {LASTS}, and ends with this program."
+    )
 
 
 def _reason(error: OSError) -> str:

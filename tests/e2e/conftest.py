@@ -81,6 +81,15 @@ class Server:
             nothing.wait(0.1)
         raise AssertionError(f"{expected} did not come; the server says {health}")
 
+    def wait_for_line(self, words: str) -> None:
+        """Wait until it has printed a line with these words."""
+        nothing = threading.Event()
+        for _ in range(int(DEADLINE_S / 0.1)):
+            if any(words in line for line in self.lines):
+                return
+            nothing.wait(0.1)
+        raise AssertionError(f"{words!r} did not come; it said:\n" + "\n".join(self.lines))
+
     def wait_until_loaded(self, **expected: object) -> None:
         """Wait until a real model is there."""
         self.wait_for(LOAD_DEADLINE_S, phase="ready", **expected)
@@ -121,7 +130,7 @@ class Server:
             raise AssertionError("the server did not start in time")
         for line in self.lines:
             if " is at http" in line:
-                return line.split(" is at ")[1].rstrip("/")
+                return line.split(" is at ")[1].split("?")[0].rstrip("/")
         raise AssertionError("the server did not start:\n" + "\n".join(self.lines))
 
 

@@ -297,3 +297,13 @@ def test_where_the_model_is_fixed_the_panel_only_tells(
     expect(precision(page, "Full")).to_be_checked()
     for name in ("Unload", "Load", "Cancel loading"):
         expect(button(page, name)).to_be_hidden()
+    (link,) = [line.split("Owner: ")[1] for line in server.lines if "Owner: " in line]
+    owners = new_context().new_page()
+    owners.goto(link)
+    expect(owners).to_have_url(f"{server.url}/")
+    open_chat(owners, server.url)
+    expect(picker(owners)).to_be_enabled()
+    precision(owners, "4-bit").check()
+    server.wait_for(phase="ready", precision="4bit")
+    expect(precision(page, "4-bit")).to_be_checked()
+    expect(precision(page, "4-bit")).to_be_disabled()

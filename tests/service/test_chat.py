@@ -557,6 +557,18 @@ def test_a_store_that_can_not_be_opened_does_not_keep_the_data_folder(
     service.start()
 
 
+def test_all_answers_are_stopped_and_stored_together(service: ChatService) -> None:
+    service.stop_all_replies()  # before anything is open
+    replies = {owner: service.reply(owner, None, "slow", OPTIONS) for owner in (ANNA, BEN)}
+    wait_until(lambda: all(reply.snapshot().text for reply in replies.values()))
+    service.stop_all_replies()
+    for owner, reply in replies.items():
+        last = service.conversation(owner, ended(reply).conversation_id).path()[-1]
+        assert last.state == "stopped"
+        assert last.content.startswith("word")
+    ended(service.reply(ANNA, None, "Hello", OPTIONS))
+
+
 def test_a_reply_that_ended_at_once_leaves_the_next_one_its_place(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,3 +177,17 @@ def test_where_the_model_is_fixed_nothing_else_can_be_looked_at(
     ):
         with pytest.raises(NotAllowedError):
             call()
+
+
+def test_where_the_model_is_fixed_the_owner_looks_and_changes(
+    make_service: Callable[..., ChatService], hub: FakeHub
+) -> None:
+    service = make_service(door="share")
+    hub.add("team/tiny-chat", BUILT_IN_FOLDER, downloads=7)
+    assert service.model_choices(is_owner=True)
+    assert [one.id for one in service.search_models("tiny", is_owner=True)] == ["team/tiny-chat"]
+    assert service.model_card("team/tiny-chat", is_owner=True).is_exact
+    service.switch_model("pocket-guide", "8bit", is_owner=True)
+    wait_until(lambda: (service.model.precision, service.model.phase) == ("8bit", "ready"))
+    service.unload_model(is_owner=True)
+    assert service.model.phase == "unloaded"

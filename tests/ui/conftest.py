@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
-from chat_ui.errors import NotFoundError
+from chat_ui.errors import NotAllowedError, NotFoundError
 from chat_ui.service import (
     Choice,
     ChoiceGroup,
@@ -97,6 +97,7 @@ class FakeService:
     replies: dict[str, Reply] = field(default_factory=dict)
     called: list[tuple[str, threading.Thread]] = field(default_factory=list)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     raises: Exception | None = None
     status: ModelStatus = READY
     notice: str = ""
@@ -245,32 +246,57 @@ class FakeService:
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         self._note("stop_reply", owner, conversation_id)
 
+    def note_refusal(self, error: BaseException) -> None:
+        self.refused.append(type(error).__name__)
+
     def on_gone(self, forget: Callable[[], None]) -> None:
         self.forgetters.append(forget)
 
-    def model_choices(self) -> list[ChoiceGroup]:
+    def may_change_model(self, is_owner: bool) -> bool:
+        return is_owner or not self.settings.model_is_fixed
+
+    def refuse_where_fixed(self, is_owner: bool) -> None:
+        if not self.may_change_model(is_owner):
+            raise NotAllowedError("The model is fixed on this server.")
+
+    def model_choices(self, *, is_owner: bool = False) -> list[ChoiceGroup]:
         self._note("model_choices")
         return [ChoiceGroup("here", (GUIDE,)), ChoiceGroup("unknown", self.unknown)]
 
-    def search_models(self, text: str, token: str = "") -> list[Choice]:
+    def search_models(self, text: str, token: str = "", *, is_owner: bool = False) -> list[Choice]:
+        self.refuse_where_fixed(is_owner)
         self._note("search_models", text)
         return [SMALL]
 
     def model_card(
-        self, model: str, context_tokens: int | None = None, token: str = ""
+        self,
+        model: str,
+        context_tokens: int | None = None,
+        token: str = "",
+        *,
+        is_owner: bool = False,
     ) -> ModelCard:
         self._note("model_card", model, context_tokens, token)
         return card_of(replace(GUIDE, id=model))
 
     def switch_model(
-        self, model: str, precision: str, token: str = "", *, anyway: bool = False
+        self,
+        model: str,
+        precision: str,
+        token: str = "",
+        *,
+        anyway: bool = False,
+        is_owner: bool = False,
     ) -> None:
+        self.refuse_where_fixed(is_owner)
         self._note("switch_model", model, precision, token, anyway)
 
-    def cancel_load(self) -> None:
+    def cancel_load(self, *, is_owner: bool = False) -> None:
+        self.refuse_where_fixed(is_owner)
         self._note("cancel_load")
 
-    def unload_model(self) -> None:
+    def unload_model(self, *, is_owner: bool = False) -> None:
+        self.refuse_where_fixed(is_owner)
         self._note("unload_model")
 
     def begin(self, conversation_id: str = "c1") -> Reply:
@@ -297,11 +323,15 @@ def service(tmp_path: Path) -> FakeService:
 
 
 def request_of(
-    owner: str | None = OWNER, page: str = "page", *, language: str = "en"
+    owner: str | None = OWNER,
+    page: str = "page",
+    *,
+    language: str = "en",
+    is_owner: bool = False,
 ) -> gr.Request:
     """A request as Gradio hands it to a handler."""
     headers = {"accept-language": language}
-    plain = SimpleNamespace(state=SimpleNamespace(owner=owner), headers=headers)
+    plain = SimpleNamespace(state=SimpleNamespace(owner=owner, is_owner=is_owner), headers=headers)
     return SimpleNamespace(request=plain, session_hash=page)  # type: ignore[return-value]
 
 

@@ -88,6 +88,7 @@ def test_without_a_cookie_nothing_is_done(service, handlers):
         assert said["kind"] == "unsent"
         assert "cookie" in said["sentence"]
     assert service.asked == []
+    assert service.refused == ["NoCookieError"] * 3
 
 
 def test_opening_gives_the_system_prompt(service, handlers, request_):

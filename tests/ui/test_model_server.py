@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chat_ui.errors import AccessError, BusyError
 from chat_ui.settings import Settings
-from chat_ui.ui.model_server import server_functions
+from chat_ui.ui.model_server import KEPT_CARDS, KEPT_CARDS_S, _KeptCards, server_functions
 from chat_ui.ui.offload import Threads
 from tests.ui.conftest import SMALL, FakeService, on_this_thread, request_of
 
@@ -23,6 +23,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "switch_model": {"model": "a/b", "precision": "full"},
     "cancel_load": {},
     "unload_model": {},
+    "present_card": {"context": 2048},
 }
 
 
@@ -133,13 +134,49 @@ def test_without_a_cookie_nothing_is_asked(service):
     assert service.asked == []
 
 
-def test_where_the_model_is_fixed_only_the_loaded_one_is_told(tmp_path):
-    service = FakeService(Settings(data_dir=tmp_path, door="share"))
-    functions = server_functions(service, on_this_thread)  # type: ignore[arg-type]
-    assert [one.__name__ for one in functions] == ["present_card"]
-    ask(service, "present_card", {"context": 2048})
-    assert ask(service, "present_card", {"model": "a/other", "context": 2048})["error"]
+@pytest.mark.parametrize("door", ["space", "share"])
+def test_where_the_model_is_fixed_strangers_are_told_the_loaded_one_only(tmp_path, door):
+    service = FakeService(Settings(data_dir=tmp_path, door=door))
+    for function in server_functions(service, on_this_thread):  # type: ignore[arg-type]
+        if function.__name__ not in ("present_card", "model_choices"):
+            given = GIVEN[function.__name__]
+            assert "fixed" in ask(service, function.__name__, given)["error"]
+    assert service.asked == []
+    assert ask(service, "present_card", {"context": 2048})["card"]["id"] == "pocket-guide"
     assert service.asked == [("model_card", "pocket-guide", 2048, "")]
+
+
+@pytest.mark.parametrize("door", ["space", "share"])
+def test_where_the_model_is_fixed_the_owner_may_change_it(tmp_path, door):
+    service = FakeService(Settings(data_dir=tmp_path, door=door))
+    for function in server_functions(service, on_this_thread):  # type: ignore[arg-type]
+        given = GIVEN[function.__name__]
+        answer = ask(service, function.__name__, given, request_of(is_owner=True))
+        assert "error" not in answer
+    for name in ("switch_model", "model_card", "search_models", "unload_model", "cancel_load"):
+        assert name in {asked[0] for asked in service.asked}
+
+
+def test_strangers_cards_are_kept_and_few(tmp_path):
+    now, made = 0.0, []
+
+    def make(context: int | None) -> Any:
+        made.append(context)
+        return object()
+
+    kept = _KeptCards(make, clock=lambda: now)
+    first = kept.card(1, None)
+    assert kept.card(1, None) is first
+    for context in range(1, KEPT_CARDS):
+        kept.card(1, context)
+    for refused in (KEPT_CARDS, 2**31):
+        with pytest.raises(BusyError, match="few seconds"):
+            kept.card(1, refused)
+    assert kept.card(1, 5)
+    assert made == [None, *range(1, KEPT_CARDS)]
+    now = KEPT_CARDS_S
+    assert kept.card(1, None) is not first
+    assert kept.card(2, None) is not kept.card(1, None)
 
 
 def test_the_service_is_never_called_on_the_event_loop_s_thread(service):

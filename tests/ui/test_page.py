@@ -136,13 +136,11 @@ def model_island(demo: gr.Blocks) -> Any:
     return found
 
 
-def test_where_the_model_is_fixed_nothing_can_be_asked_but_what_it_is(demo, tmp_path):
+def test_where_the_model_is_fixed_the_page_begins_with_all_of_it_off(demo, tmp_path):
     assert model_island(demo).value["is_fixed"] is False
-    assert len(model_island(demo).server_fns) == 6
     space = Settings(data_dir=tmp_path, door="space")
     fixed = model_island(page.build_page(FakeService(space)))  # type: ignore[arg-type]
     assert fixed.value["is_fixed"] is True
-    assert [fn.__name__ for fn in fixed.server_fns] == ["present_card"]
 
 
 def test_no_template_holds_a_value(demo):

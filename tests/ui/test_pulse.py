@@ -30,6 +30,13 @@ def test_it_tells_the_model_the_list_and_the_notice(service, pulse):
     assert json.dumps(now)
 
 
+def test_it_tells_who_may_change_the_model(service, pulse):
+    assert pulse({})["model"]["may_change"] is True
+    service.settings = replace(service.settings, door="space")
+    assert pulse({})["model"]["may_change"] is False
+    assert pulse({}, request_of(is_owner=True))["model"]["may_change"] is True
+
+
 def test_a_list_that_the_page_has_is_not_sent_again(service, pulse):
     service.kept["c1"] = conversation_of("Hello", "Hi")
     digest = pulse({})["list"]

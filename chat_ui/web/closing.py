@@ -1,0 +1,102 @@
+"""The stop switch: while a file named STOP is in the data folder, only the owner is let in.
+
+    touch STOP    closed, and the answers that were being written are stopped and stored
+    rm STOP       open again
+
+The file is all there is of it, so that it works from a shell, without this program's help, and
+stays closed over a restart.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chat_ui.web.key import OPEN_PATHS
+
+log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "STOP"
+LOOK_EVERY_S: Final = 1.0
+RETRY_AFTER_S: Final = 60
+
+_SENTENCE: Final = "This chat is closed for a while by its owner. Come back later."
+_PAGE: Final = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>chat_ui</title>
+<style>
+  :root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
+  main {{ max-width: 26rem; margin: 20vh auto 0; padding: 0 1rem }}
+</style>
+<main>
+  <h1>chat_ui</h1>
+  <p>{_SENTENCE}</p>
+</main>
+</html>
+"""
+
+
+class ClosingMiddleware:
+    """Answers with 503 while the server is closed, but to the owner and to health checks.
+
+    Args:
+        app: the next ASGI app; `is_owner` has to be in the state already.
+        data_dir: where the file is looked for, at each request.
+    """
+
+    def __init__(self, app: ASGIApp, data_dir: Path) -> None:
+        self._app = app
+        self._file = data_dir / FILE_NAME
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        is_closed = scope["type"] == "http" and not self._is_let_in(scope) and self._file.exists()
+        await (_closed(scope) if is_closed else self._app)(scope, receive, send)
+
+    def _is_let_in(self, scope: Scope) -> bool:
+        return Request(scope).state.is_owner or scope["path"] in (*OPEN_PATHS, "/metrics")
+
+
+def _closed(scope: Scope) -> Response:
+    headers = {"retry-after": str(RETRY_AFTER_S)}
+    if scope["path"] == "/":
+        return HTMLResponse(_PAGE, 503, headers)
+    return PlainTextResponse(_SENTENCE + "\n", 503, headers)
+
+
+class StopSwitch:
+    """Stops what runs when the file comes.
+
+    Args:
+        data_dir: where it is looked for.
+        close: called once each time that it has come.
+    """
+
+    def __init__(self, data_dir: Path, close: Callable[[], None]) -> None:
+        self._file = data_dir / FILE_NAME
+        self._close = close
+        self._was_closed = False
+
+    def look(self) -> None:
+        """Look for the file, once."""
+        is_closed = self._file.exists()
+        if is_closed and not self._was_closed:
+            log.warning("closed for visitors: %s is there", self._file)
+            self._close()
+        self._was_closed = is_closed
+
+    def watch(self, ended: threading.Event) -> None:
+        """Look for it every second on a thread of its own, until the end."""
+
+        def run() -> None:
+            while not ended.wait(LOOK_EVERY_S):
+                self.look()
+
+        threading.Thread(target=run, name="stop-switch", daemon=True).start()

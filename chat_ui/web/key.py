@@ -1,0 +1,227 @@
+"""The keys: one lets visitors in through a shared link, one says who owns this server.
+
+A key comes once, in the address of a printed link (`/?key=...`, `/?owner=...`) or typed into a
+form, and is exchanged for a cookie at once, so that it stays in no address bar and no history. The
+cookie holds an HMAC under the key, never the key, and is worth nothing after the next start, unless
+the owner chose the key. What the owner may do is not decided here.
+"""
+
+import hmac
+import html
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chat_ui.settings import Settings
+from chat_ui.web.guard import LOOPBACK
+from chat_ui.web.session import Identity, open_identity
+
+KEY_BYTES: Final = 32
+WRONG_TRIES: Final = 5
+WRONG_TRIES_S: Final = 60.0
+# What is asked for before anybody has a cookie: the health check, and what launch() asks of itself.
+OPEN_PATHS: Final = frozenset({"/healthz", "/gradio_api/startup-events"})
+
+_NAMES: Final = ("key", "owner")
+_ASKED = "This page asks for a key. Type it, or open the whole link that you were given."
+_WRONG = "This key is not the one. Open the whole link that you were given, or ask for a new one."
+_TOO_MANY = "Too many wrong keys were tried. Wait a minute, then open the link again."
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>chat_ui</title>
+<style>
+  :root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
+  main {{ max-width: 26rem; margin: 20vh auto 0; padding: 0 1rem }}
+  input, button {{ font: inherit; padding: .5rem .75rem; margin: .25rem 0 }}
+  input {{ width: 100%; box-sizing: border-box }}
+</style>
+<main>
+  <h1>chat_ui</h1>
+  <p>{sentence}</p>
+  <form method="post" action="/key{query}">
+    <label for="key">Key</label>
+    <input id="key" name="key" type="password" autocomplete="off" required autofocus>
+    <button>Open</button>
+  </form>
+</main>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of this start.
+
+    Attributes:
+        visitor: lets in; "" where nobody is asked for one.
+        owner: makes an owner; "" where everybody is.
+    """
+
+    visitor: str = ""
+    owner: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keys":
+        """Keys that these settings ask for, new ones but for an owner's that was chosen."""
+        asks = settings.door == "share" and not settings.is_open
+        return cls(
+            visitor=secrets.token_urlsafe(KEY_BYTES) if asks else "",
+            owner=(settings.owner_key or secrets.token_urlsafe(KEY_BYTES))
+            if settings.is_public
+            else "",
+        )
+
+    def visitors_link(self, url: str) -> str:
+        """The address that lets visitors in."""
+        return f"{url.rstrip('/')}/{'?key=' + self.visitor if self.visitor else ''}"
+
+    def owners_link(self, url: str) -> str:
+        """The address that makes whoever opens it an owner."""
+        return f"{url.rstrip('/')}/?{urlencode({'owner': self.owner})}"
+
+
+class WrongTries:
+    """How many wrong keys came in the last minute, from all visitors together.
+
+    A right key is taken all the same: it has 128 bits at least, so that guessing is hopeless at any
+    pace, and whoever guesses must not be able to keep others out.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at: deque[float] = deque(maxlen=WRONG_TRIES)
+        self._lock = threading.Lock()
+
+    def are_too_many(self) -> bool:
+        """Note one, and say whether it is one too many."""
+        with self._lock:
+            now = self._clock()
+            if len(self._at) == WRONG_TRIES and now - self._at[0] < WRONG_TRIES_S:
+                return True
+            self._at.append(now)
+            return False
+
+
+class KeyMiddleware:
+    """Asks for the visitors' key where there is one; puts `is_owner` into `scope["state"]`.
+
+    Args:
+        app: the next ASGI app.
+        settings: the app's.
+        keys: of this start.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: Keys,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = keys
+        self._tries = WrongTries(clock)
+        self._opening = threading.Lock()
+        self._identity: Identity | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        request.state.is_owner = not self._keys.owner or self._has(request, "owner")
+        refusal = await self._answer(request) if self._keys.owner else None
+        await (refusal or self._app)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response | None:
+        """What is answered here; None for what goes on to the app."""
+        path, method = request.url.path, request.method
+        if path == "/key" and method == "POST":
+            form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+            return self._exchange(request, dict.fromkeys(_NAMES, form.get("key", "")))
+        is_in = not self._keys.visitor or request.state.is_owner or self._has(request, "key")
+        given = {name: text for name, text in request.query_params.items() if name in _NAMES}
+        if path == "/" and method == "GET" and given:
+            # Whoever is in stays in, though the link may be one of an earlier start.
+            is_old = is_in and "owner" not in given
+            return _moved(request) if is_old else self._exchange(request, given)
+        # Who has no cookie may give the owner's key to /metrics in a header; it checks that itself.
+        if is_in or path in OPEN_PATHS or path == "/metrics":
+            return None
+        return self._form(request, 401, _ASKED)
+
+    def _exchange(self, request: Request, given: dict[str, str]) -> Response:
+        """A cookie for each right key, and the page's address without them."""
+        right = [name for name in given if self._is_right(name, given[name])]
+        if not right:
+            if self._tries.are_too_many():
+                return self._form(request, 429, _TOO_MANY)
+            return self._form(request, 401, _WRONG)
+        answer = _moved(request)
+        for name in right:
+            answer.set_cookie(
+                self._cookie_name(name),
+                self._cookie_value(name),
+                httponly=True,
+                samesite="lax",
+                # Browsers take no secure cookies over http, except some of them at loopback.
+                secure=(request.url.hostname or "") not in LOOPBACK | {"::1"},
+            )
+        return answer
+
+    def _form(self, request: Request, status: int, sentence: str) -> Response:
+        headers = {"retry-after": str(int(WRONG_TRIES_S))} if status == 429 else {}
+        if request.url.path not in ("/", "/key"):
+            return PlainTextResponse(sentence + "\n", status, headers)
+        request.state.has_form = True  # the guard's policy lets no other page send one
+        query = html.escape(_without_keys(request).removeprefix("/"))
+        page = _PAGE.format(sentence=html.escape(sentence), query=query)
+        return HTMLResponse(page, status, headers)
+
+    def _is_right(self, name: str, given: str) -> bool:
+        return bool(self._key(name)) and hmac.compare_digest(
+            given.encode(), self._key(name).encode()
+        )
+
+    def _has(self, request: Request, name: str) -> bool:
+        """Whether the request carries the cookie of this key."""
+        cookie = request.cookies.get(self._cookie_name(name), "")
+        return hmac.compare_digest(cookie.encode(), self._cookie_value(name).encode())
+
+    def _key(self, name: str) -> str:
+        return self._keys.owner if name == "owner" else self._keys.visitor
+
+    def _cookie_name(self, name: str) -> str:
+        with self._opening:
+            if self._identity is None:
+                self._identity = open_identity(self._settings.data_dir)
+        return f"chat_ui_{name}_{self._identity.install_id}"
+
+    def _cookie_value(self, name: str) -> str:
+        return hmac.digest(self._key(name).encode(), f"chat_ui {name}".encode(), "sha256").hex()
+
+
+def _moved(request: Request) -> RedirectResponse:
+    return RedirectResponse(_without_keys(request), 303)
+
+
+def _without_keys(request: Request) -> str:
+    """The page's address with all of the query but the keys."""
+    pairs = request.query_params.multi_items()
+    rest = urlencode([(name, value) for name, value in pairs if name not in _NAMES])
+    return f"/?{rest}" if rest else "/"
