@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -163,8 +164,9 @@ class Replies:
                 job.options.begins_with,
                 job.earlier,
             )
+            # In its starter's context, which says of whom an engine may borrow a GPU.
             thread = threading.Thread(
-                target=self._run, args=(reply, job), name="reply", daemon=True
+                target=copy_context().run, args=(self._run, reply, job), name="reply", daemon=True
             )
             with self._lock:
                 self._begun += 1
