@@ -56,7 +56,7 @@ def make_app(
     hosts = Hosts.of(settings)
     service = ChatService(settings, load or loader(settings), instruments)
     demo = page.build_page(service)
-    options = page.launch_options() | server.launch_options(settings, service, hosts)
+    options = page.launch_options() | server.launch_options(settings, service, hosts, demo)
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
     return App(demo, service, hosts)

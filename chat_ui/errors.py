@@ -6,6 +6,7 @@
     ├── NotFoundError           no such conversation, or another person's: both read alike
     ├── BusyError               an answer is being written already, or too many are
     ├── NotAllowedError         this server does not let visitors do that
+    │   └── NoCookieError           nor those of whom it is not known who they are
     ├── HistoryError            the conversation could not be read or stored
     ├── ModelError              the model can't be loaded
     │   ├── ModelNotFoundError      no folder and no such model
@@ -62,6 +63,16 @@ class BusyError(ChatUIError):
 
 class NotAllowedError(ChatUIError):
     """The owner of this server doesn't let visitors do that."""
+
+
+class NoCookieError(NotAllowedError):
+    """The browser sent no session cookie."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Your browser doesn't send this page's cookie.",
+            "Allow cookies for this page, then reload it.",
+        )
 
 
 class HistoryError(ChatUIError):

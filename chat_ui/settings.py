@@ -134,6 +134,7 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
+        orphan_grace_s=3600.0 if door == "local" else 60.0,  # a stranger who leaves is gone
     )
 
 

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "app": {"ui", "web", "service", "settings", "errors"},
     "__main__": {"ui", "service", "history", "models", "settings", "errors"},
-    "ui": {"service", "chat", "settings", "errors"},
+    "ui": {"service", "chat", "settings", "limits", "errors"},
     "web": {"service", "chat", "settings", "limits", "errors"},
-    "service": {"engine", "models", "history", "chat", "settings", "errors"},
+    "service": {"engine", "models", "history", "chat", "settings", "limits", "errors"},
     "engine": {"models", "chat", "errors"},
     "history": {"chat", "errors"},
     "models": {"errors"},

@@ -78,6 +78,7 @@ def test_where_strangers_come_the_limits_are_tighter() -> None:
     at_home, shared = read([], {}), read(["--share"], {})
     assert (at_home.limits.replies_per_visitor, at_home.unload_after_s) == (4, 0)
     assert (shared.limits.replies_per_visitor, shared.unload_after_s) == (1, 1800)
+    assert (at_home.orphan_grace_s, shared.orphan_grace_s) == (3600, 60)
     assert read([], {"SPACE_ID": "a/b"}).limits.replies_per_visitor == 1
     assert at_home.model_memory_bytes is None
 

@@ -54,6 +54,15 @@
     timer = setTimeout(tick, EVERY_MS);
   }
 
+  // Its last words, or all of a quick one, are about to be drawn: read when they no longer change.
+  function finish(before, tries) {
+    timer = setTimeout(() => {
+      const now = spoken();
+      if (tries > 0 && (!now.trim() || now !== before)) finish(now, tries - 1);
+      else say(true);
+    }, 150);
+  }
+
   ui.announcer = {
     // Whether an answer of this page is asked for or being written.
     set(is) {
@@ -65,7 +74,7 @@
         document.getElementById("spoken")?.replaceChildren();
         timer = setTimeout(tick, EVERY_MS);
       } else {
-        timer = setTimeout(() => say(true), 150); // its last words are about to be drawn
+        finish("", 20);
       }
     },
     // None came: it was refused, or the page shows another conversation.

@@ -1,11 +1,10 @@
-// Conversations out as files and in again. The server makes and reads the texts (ui/list_server.py).
+// Conversations out as files and in again. The server makes the texts (ui/list_server.py) and reads them (web/imports.py).
 (() => {
   "use strict";
   const ui = (window.chatUI ??= {});
   if (ui.files) return;
 
   const byId = (id) => document.getElementById(id);
-  const MOST_MB = 100; // as MAX_FILE_CHARS of service/files.py
 
   function download({ name, text, type }) {
     const link = document.createElement("a");
@@ -28,26 +27,42 @@
   }
 
   async function importFile(file) {
-    if (file.size > MOST_MB * 1e6) {
+    const most = ui.limits().import_bytes;
+    if (file.size > most) {
       const size = Math.ceil(file.size / 1e6);
-      ui.showAlert(ui.text("files.too_large", { size, most: MOST_MB }));
+      ui.showAlert(ui.text("files.too_large", { size, most: Math.floor(most / 1e6) }));
       return;
     }
     const button = byId("import");
     button.disabled = true;
     ui.setText(button, ui.text("files.importing"));
-    let answer = null;
-    try {
-      answer = await ui.rail.call("import_conversations", { text: await file.text() });
-    } catch {
-      ui.showAlert(ui.text("files.unreadable"));
-    }
+    const answer = await posted(file);
     button.disabled = false;
     ui.setText(button, ui.text("files.import"));
-    if (!answer) return;
+    if (answer.error) {
+      ui.showAlert(answer.error);
+      return;
+    }
     ui.pulse();
-    ui.showAlert(answer.sentence, "done");
-    if (answer.conversation) ui.choose(answer.conversation);
+    const left = answer.left_out ? ` ${ui.text("files.left_out", { count: answer.left_out })}` : "";
+    ui.showAlert(ui.text("files.imported", { count: answer.added }) + left, "done");
+    ui.choose(answer.conversation);
+  }
+
+  // What the server made of a file, or {error: a sentence}.
+  async function posted(file) {
+    try {
+      await file.slice(0, 1).arrayBuffer();
+    } catch {
+      return { error: ui.text("files.unreadable") }; // it was moved, or changed
+    }
+    try {
+      const answer = await fetch(`${window.gradio_config?.root ?? ""}/import`, { method: "POST", body: file });
+      const isJson = answer.headers.get("content-type")?.startsWith("application/json");
+      return isJson ? await answer.json() : { error: ui.refusal(answer.status) };
+    } catch {
+      return { error: ui.text("page.away_undone") };
+    }
   }
 
   function mount() {

@@ -28,9 +28,15 @@
 
   const isPrompt = (one) => Array.isArray(one) && one.length === 2 && one.every((text) => typeof text === "string");
 
-  // What was kept may be of another version: a value of the wrong kind is left out. undefined changes nothing.
-  function settings() {
-    return list(SETTINGS).map((value) => (["number", "string"].includes(typeof value) ? value : undefined));
+  const within = (value, low, high) => Math.min(high, Math.max(low, value));
+
+  // What was kept may be of another version: a value of the wrong kind is left out, and a number is brought into
+  // its control's range, of which there is one for each control that has one. undefined changes nothing.
+  function settings(ranges) {
+    return list(SETTINGS).map((value, at) => {
+      if (!["number", "string"].includes(typeof value)) return undefined;
+      return typeof value === "number" && ranges[at] ? within(value, ...ranges[at]) : value;
+    });
   }
 
   ui.kept = {

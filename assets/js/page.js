@@ -115,7 +115,8 @@
       ui.editing.end();
       return;
     }
-    if (ui.editing.ofAnswer() && box()?.value.trim() && !ui.isAway()) {
+    const tooLong = ui.tooLong(box()?.value ?? "", !ui.editing.ofAnswer());
+    if (ui.editing.ofAnswer() && box()?.value.trim() && !ui.isAway() && !tooLong) {
       event.preventDefault();
       event.stopImmediatePropagation();
       ui.editing.save(box().value);
@@ -123,7 +124,7 @@
     }
     const reason = ui.isAway() ? AWAY
       : root.hasAttribute("data-busy") && !page.isOpening ? BUSY // busy is what one is leaving
-      : box()?.value.trim() ? "" : EMPTY;
+      : box()?.value.trim() ? tooLong : EMPTY;
     if (!reason && !page.isOpening && !isTwice) {
       page.pressedAt = performance.now();
       page.isPressed = true;
@@ -336,6 +337,17 @@
     if (now.kind !== "opened") ui.pulse();
   }
 
+  // The server did not even take the event with these values, so it brings no outcome.
+  function refused([first], sentence) {
+    if (page.unsent && first === page.unsent) {
+      showOutcome({ kind: "unsent", sentence });
+      return;
+    }
+    setSending(false);
+    setOpening(false);
+    showAlert(sentence);
+  }
+
   let alertTimer = 0;
   let alertAt = 0; // in ms
   // With what one can do about it, {name, act}, where there is something.
@@ -430,7 +442,7 @@
       MOUNT[name](island);
       ui.nameControls();
     },
-    sending, regenerating, keepDraft, setBox, refresh, announce, showAlert, followNews, goOn, choose, idFromUrl, element, setText,
+    sending, regenerating, refused, keepDraft, setBox, refresh, announce, showAlert, followNews, goOn, choose, idFromUrl, element, setText,
     showExamples,
     chosen: () => page.chosen,
     draftInBox: () => box()?.value ?? "",

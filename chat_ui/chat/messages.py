@@ -63,6 +63,7 @@ class Numbers:
         assisted_speedup: how many times as fast assisted generation was over the last answers.
         thought_s: seconds from the first token to the end of the thought, or so far; None without.
         model_id: the model's id, as the picker takes it.
+        time_limit_s: the server's limit of the time that an answer is written, where that ended it.
     """
 
     model: str | None = None
@@ -79,6 +80,7 @@ class Numbers:
     assisted_speedup: float | None = None
     thought_s: float | None = None
     model_id: str | None = None
+    time_limit_s: int | None = None
 
     def after(self, earlier: "Numbers") -> "Numbers":
         """What is true of a whole answer, of which these are of the part that was written last.

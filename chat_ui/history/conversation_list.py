@@ -46,12 +46,16 @@ class ConversationList:
         reading: begins a transaction that reads.
         writing: begins one that writes.
         mark: the first letter of new conversations' ids, if they have one in common.
+        most: how many an owner may have; 0 is no limit.
     """
 
-    def __init__(self, reading: Transaction, writing: Transaction, mark: str = "") -> None:
+    def __init__(
+        self, reading: Transaction, writing: Transaction, mark: str = "", most: int = 0
+    ) -> None:
         self._reading = reading
         self._writing = writing
         self._mark = mark
+        self._most = most
 
     def newest(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
         """An owner's conversations: the pinned ones, then those with the newest messages first."""
@@ -127,6 +131,9 @@ class ConversationList:
 
         Returns:
             The ids of the new ones, in the order of `found`.
+
+        Raises:
+            NotAllowedError: the owner would have too many.
         """
         new = [replace(with_new_ids(one, rows.new_id), id=rows.new_id(self._mark)) for one in found]
         # Of two of the same time, the first is the newer one, as lists have them.
@@ -134,6 +141,7 @@ class ConversationList:
         # Before the transaction: all other writers wait for it.
         wholes = [rows.whole(one) for one in oldest_first]
         with self._writing() as connection:
+            rows.refuse_surplus(connection, owner, len(wholes), self._most)
             for recency, (own, written) in enumerate(wholes, rows.next_recency(connection, owner)):
                 place = {"owner": owner, "recency": recency}
                 connection.execute(insert(conversations).values(own | place))
@@ -176,6 +184,7 @@ class ConversationList:
 
         Raises:
             NotFoundError: there is no deleted one for this owner, or it is gone for good.
+            NotAllowedError: the owner has others by now, and would have too many.
         """
         c = conversations.c
         with self._writing() as connection:
@@ -190,6 +199,7 @@ class ConversationList:
             )
             if not changed.rowcount:
                 raise NotFoundError
+            rows.refuse_surplus(connection, owner, 0, self._most)
 
     def purge(self, deleted_before: datetime) -> int:
         """Remove what all owners deleted before a moment, for good; how many conversations."""

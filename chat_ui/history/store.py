@@ -60,30 +60,42 @@ class Store:
         writing: its connection writes.
         notice: see above.
         in_memory: both are `memory_engine`'s. Ids of conversations begin with `TEMPORARY_MARK`.
+        most: how many conversations an owner may have; 0 is no limit.
     """
 
     def __init__(
-        self, reading: Engine, writing: Engine, notice: str = "", *, in_memory: bool = False
+        self,
+        reading: Engine,
+        writing: Engine,
+        notice: str = "",
+        *,
+        in_memory: bool = False,
+        most: int = 0,
     ) -> None:
         self.notice = notice
         self._in_memory = in_memory
+        self._most = most
         self._mark = TEMPORARY_MARK if in_memory else ""
         self._reading = reading
         self._writing = writing
         read, write = partial(self._transaction, reading), partial(self._transaction, writing)
-        self.list = ConversationList(read, write, self._mark)
+        self.list = ConversationList(read, write, self._mark, most)
         self.versions = Versions(write)
         self.measurements = Measurements(read, write)
 
     @classmethod
-    def open(cls, data_dir: Path) -> "Store":
+    def open(cls, data_dir: Path, most: int = 0) -> "Store":
         """The store in a folder, which is made where it is missing.
+
+        Args:
+            data_dir: the folder.
+            most: how many conversations an owner may have; 0 is no limit.
 
         Raises:
             StartupError: the folder can't be written, or a newer version of the app made it.
         """
         path, notice = open_database(data_dir)
-        return cls(reading_engine(path), writing_engine(path), notice)
+        return cls(reading_engine(path), writing_engine(path), notice, most=most)
 
     @classmethod
     def beside(cls, file: Path) -> "Store":
@@ -102,11 +114,16 @@ class Store:
         self._writing.dispose()
 
     def create(self, owner: str, title: str, system_prompt: str) -> Conversation:
-        """A new conversation without messages."""
+        """A new conversation without messages.
+
+        Raises:
+            NotAllowedError: the owner would have too many.
+        """
         now = datetime.now(UTC)
         title, system_prompt = rows.storable(title), rows.storable(system_prompt)
         conversation = Conversation(rows.new_id(self._mark), title, system_prompt, now, now)
         with self._transaction(self._writing) as connection:
+            rows.refuse_surplus(connection, owner, 1, self._most)
             connection.execute(
                 insert(conversations).values(
                     id=conversation.id,

@@ -20,6 +20,7 @@ from chat_ui.service.loading import loader
 from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
 from chat_ui.service.status import Loading, ModelStatus
+from chat_ui.service.waiting import Place
 
 # Each precision's name on the page.
 PRECISION_LABELS: Final[dict[str, str]] = {
@@ -44,6 +45,7 @@ __all__ = [
     "ModelHost",
     "ModelStatus",
     "Phase",
+    "Place",
     "PrecisionCard",
     "PrecisionForecast",
     "RealInstruments",

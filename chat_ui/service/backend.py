@@ -61,7 +61,7 @@ def open_backend(
         find(settings.draft_model)  # who mistypes it is told at the start
     lock = _lock(settings.data_dir)
     try:
-        store = Store.open(settings.data_dir)
+        store = Store.open(settings.data_dir, settings.limits.conversations_per_visitor)
         store.interrupt_writing()
         store.list.purge(datetime.now(UTC))  # whose undo ended with the process before
     except Exception:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.imports import encodable
 from chat_ui.errors import InvalidRequestError
+from chat_ui.limits import Limits
 from chat_ui.service.replies import ReplyOptions
 
 
@@ -29,16 +30,18 @@ def checked_text(text: object, limit: int) -> str:
     return encodable(text)
 
 
-def checked_options(options: ReplyOptions, limit: int) -> ReplyOptions:
-    """Options as they are used: with a seed, and without a beginning that is blank.
+def checked_options(options: ReplyOptions, limits: Limits) -> ReplyOptions:
+    """Options as they are used: with a seed, at most as many new tokens as may be, and without a
+    beginning that is blank.
 
     Args:
         options: as they were sent.
-        limit: of each text's characters.
+        limits: of the texts' characters, and of new tokens.
 
     Raises:
         InvalidRequestError: a text is too long.
     """
+    limit = limits.message_chars
     prompt, begins_with = options.system_prompt, options.begins_with
     if not isinstance(prompt, str) or len(prompt) > limit:
         raise InvalidRequestError(
@@ -48,10 +51,13 @@ def checked_options(options: ReplyOptions, limit: int) -> ReplyOptions:
         raise InvalidRequestError(
             f"The beginning of the answer is longer than {limit:,} characters.", "Shorten it."
         )
-    seed = options.config.seed
+    config = options.config
+    seed = secrets.randbelow(MAX_SEED) if config.seed is None else config.seed
     return replace(
         options,
         system_prompt=encodable(prompt),
-        config=replace(options.config, seed=secrets.randbelow(MAX_SEED) if seed is None else seed),
+        config=replace(
+            config, seed=seed, max_new_tokens=min(config.max_new_tokens, limits.new_tokens)
+        ),
         begins_with=encodable(begins_with) if begins_with.strip() else "",
     )

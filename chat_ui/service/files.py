@@ -17,8 +17,6 @@ from chat_ui.models.quantization import QUANTIZATIONS
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.models.spec import BUILT_IN_ID, find
 
-# A few years of somebody's ChatGPT; reading it takes a second, and a few times as much memory.
-MAX_FILE_CHARS: Final = 100_000_000
 # They are stored in one transaction, and answers that grow meanwhile wait for it: 30 µs for each.
 MAX_FILE_MESSAGES: Final = 100_000
 
@@ -36,16 +34,13 @@ class Added:
     left_out: int = 0
 
 
-def read(text: object) -> exchange.Imported:
+def read(text: str) -> exchange.Imported:
     """The conversations of a file.
 
     Raises:
-        InvalidRequestError: it is too large, is no file of conversations, or nothing in it is good.
+        InvalidRequestError: it is no file of conversations, holds too many messages, or nothing in
+            it is good.
     """
-    if not isinstance(text, str) or len(text) > MAX_FILE_CHARS:
-        raise InvalidRequestError(
-            f"This file is larger than {MAX_FILE_CHARS:,} characters.", "Import it in parts."
-        )
     found = exchange.read(text)
     count = sum(len(one.messages) for one in found.conversations)
     if count > MAX_FILE_MESSAGES:

@@ -1,7 +1,8 @@
 """The replies that are being written: one for a conversation, each with a thread of its own.
 
-The thread waits for the model, fits the conversation to the context, starts the engine, stores the
-answer while it grows, and stores how it ended, whatever happens. It never calls torch.
+The thread waits for its turn and for the model, fits the conversation to the context, starts the
+engine, stores the answer while it grows, and stores how it ended, whatever happens. It never calls
+torch.
 """
 
 import logging
@@ -19,12 +20,14 @@ from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers, PromptMessage, prompt_messages
 from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
-from chat_ui.errors import BusyError, ChatUIError, NotFoundError, as_shown
+from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, NotFoundError, as_shown
 from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
+from chat_ui.service.rates import Rates
 from chat_ui.service.reply import Reply
 from chat_ui.service.temporary import Stores
+from chat_ui.service.waiting import Ticket, WaitingRoom
 from chat_ui.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -109,7 +112,8 @@ class Replies:
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         # None while the reply's rows are being written.
         self._running: dict[tuple[str, str], Reply | None] = {}
-        self._begun = 0  # how many there were
+        self._room = WaitingRoom(settings.limits)
+        self._rates = Rates(settings.limits)
         self._is_closed = False
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
@@ -139,8 +143,8 @@ class Replies:
 
         Raises:
             NotFoundError: that is no id.
-            BusyError: an answer is being written there already, or too many are: of this owner's,
-                or in all.
+            BusyError: an answer is being written there already, too many wait for their turn, or
+                too many were begun in the last minute: of this owner's, or in all.
         """
         if not isinstance(conversation_id, str | None):
             raise NotFoundError  # what a page sends may be anything
@@ -150,6 +154,9 @@ class Replies:
             before.stored.wait(STORE_DEADLINE_S)
         with self._lock:
             self._refuse(key)
+            self._rates.refuse_surplus(owner)
+            ticket = self._room.enter(owner)
+            self._rates.count(owner)
             self._running[key] = None
         has_begun = False
 
@@ -163,13 +170,16 @@ class Replies:
                 job.sent_at,
                 job.options.begins_with,
                 job.earlier,
+                # Not when it is stored: who reads its end may send at once.
+                at_end=lambda: self._room.leave(ticket),
             )
+            reply.waits(ticket.place)
             # In its starter's context, which says of whom an engine may borrow a GPU.
+            context = copy_context()
             thread = threading.Thread(
-                target=copy_context().run, args=(self._run, reply, job), name="reply", daemon=True
+                target=context.run, args=(self._run, reply, job, ticket), name="reply", daemon=True
             )
             with self._lock:
-                self._begun += 1
                 thread.start()  # first: where no thread can be had, nothing has begun
                 self._running.pop(key)
                 self._running[owner, conversation_id] = reply
@@ -186,6 +196,7 @@ class Replies:
             if not has_begun:
                 with self._lock:
                     del self._running[key]
+                self._room.leave(ticket, counts=False)
 
     def _refuse(self, key: tuple[str, str]) -> None:
         if self._is_closed:
@@ -194,35 +205,17 @@ class Replies:
             raise BusyError(
                 "An answer is being written in this conversation.", "Wait for it, or press Stop."
             )
-        # One that has ended is here until it is stored, and its reader may send at once.
-        owners = [
-            owner
-            for (owner, _), reply in self._running.items()
-            if reply is None or not reply.ended.is_set()
-        ]
-        own = owners.count(key[0])
-        if own >= self._settings.limits.replies_per_visitor:
-            raise BusyError(
-                "Your answer in another chat is still being written."
-                if own == 1
-                else f"{own} of your answers are being written, as many as may be at once.",
-                "Wait for one to end, or press Stop in its chat.",
-            )
-        if len(owners) >= self._settings.limits.replies:
-            raise BusyError(
-                f"The server is writing {len(owners)} answers, as many as it may.",
-                "Send your message again in a moment.",
-            )
 
-    def _run(self, reply: Reply, job: Job) -> None:
+    def _run(self, reply: Reply, job: Job, ticket: Ticket) -> None:
         facts, was_alone = None, False
         try:
+            self._wait_for_turn(reply, ticket)
             reply.enter("queued" if self._host.status.phase == "ready" else "loading")
             with self._host.lend(lambda: reply.is_stopping) as engine:
-                facts, mark = engine.facts, (self._begun, self._activity.work)
-                was_alone = len(self._running) == 1 and not self._activity.is_working
+                facts, mark = engine.facts, (self._room.turns, self._activity.work)
+                was_alone = self._room.running == 1 and not self._activity.is_working
                 self._answer(engine, reply, job)
-                was_alone &= mark == (self._begun, self._activity.work)
+                was_alone &= mark == (self._room.turns, self._activity.work)
         except ChatUIError as error:
             reply.fail(error)
         except BaseException as error:  # a library's panic is no Exception, and ends it no less
@@ -238,6 +231,15 @@ class Replies:
         was_alone &= job.earlier is None
         if facts is not None and was_alone and reply.snapshot().state == "complete":
             self._answered(facts, reply.snapshot().numbers)
+
+    def _wait_for_turn(self, reply: Reply, ticket: Ticket) -> None:
+        reply.began(lambda: self._room.give_up(ticket))
+        place = ticket.place
+        while place := self._room.wait(ticket, place, self._settings.store_every_s):
+            reply.waits(place)
+            self._stop_orphan(reply)
+        if reply.is_stopping:
+            raise EngineStoppedError  # as the host does; the reply knows why
 
     def _answer(self, engine: Engine, reply: Reply, job: Job) -> None:
         facts, config, thinking = engine.facts, job.options.config, job.options.thinking
@@ -281,14 +283,19 @@ class Replies:
             if reply.revision != stored_revision:
                 stored_revision = reply.revision
                 self._store_reply(reply)
-            now = time.monotonic()
-            if reply.orphaned_s() > self._settings.orphan_grace_s:
-                reply.stop()
+            now, limit_s = time.monotonic(), self._settings.limits.answer_seconds
+            self._stop_orphan(reply)
+            if limit_s and reply.written_s() > limit_s:
+                reply.stop_at_limit(limit_s)
             if reply.is_stopping:
                 stopping_since = stopping_since or now
                 # An engine ends within a token. One that hangs must not keep the conversation.
                 if now - stopping_since > STOP_DEADLINE_S:
                     reply.take(Finished("cancelled"))
+
+    def _stop_orphan(self, reply: Reply) -> None:
+        if reply.orphaned_s() > self._settings.orphan_grace_s:
+            reply.stop()
 
     def _store_reply(self, reply: Reply) -> None:
         now = reply.snapshot()

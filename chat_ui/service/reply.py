@@ -8,7 +8,7 @@ It does no I/O: the service stores it.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -17,9 +17,11 @@ from chat_ui.chat.messages import MessageState, Numbers
 from chat_ui.chat.reasoning import ThoughtWatch
 from chat_ui.engine.protocol import Cancel, Delta, Event, Failed, Started
 from chat_ui.errors import as_shown
+from chat_ui.service.waiting import Place
 
 Phase = Literal[
-    "queued",  # waits for its turn
+    "waiting",  # for its turn: others come first, see `place`
+    "queued",  # waits for the engine
     "loading",  # waits for the model
     "reading",  # the model reads the prompt
     "thinking",  # a thought grows
@@ -43,6 +45,7 @@ class ReplySnapshot:
         state: the message's state; "writing" until `phase` is "done".
         error: what went wrong, as a person reads it, or None.
         numbers: what is known so far.
+        place: among those who wait for their turn, while the phase is "waiting".
     """
 
     revision: int
@@ -51,6 +54,7 @@ class ReplySnapshot:
     state: MessageState
     error: str | None
     numbers: Numbers
+    place: Place | None = None
 
 
 class Reply:
@@ -63,6 +67,7 @@ class Reply:
         sent_at: when it was asked for, monotonic clock in seconds.
         begins_with: the text that was given to it; it is in no number.
         earlier: of the answer that it goes on with; its numbers are then those of the whole.
+        at_end: called once, just before others can see that it has ended; must not block.
 
     Attributes:
         ended: set when it will not grow any more.
@@ -77,6 +82,7 @@ class Reply:
         sent_at: float,
         begins_with: str = "",
         earlier: Numbers | None = None,
+        at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.conversation_id = conversation_id
         self.message_id = message_id
@@ -84,6 +90,8 @@ class Reply:
         self.stored = threading.Event()
         self._lock = threading.Lock()
         self._sent_at = sent_at
+        self._at_end = at_end
+        self._started_at: float | None = None
         self._first_at: float | None = None
         self._first_count = 0
         self._count = 0
@@ -91,6 +99,7 @@ class Reply:
         self._thought = ThoughtWatch()
         self._cancel: Cancel | None = None
         self._end_state: MessageState | None = None
+        self._limit_s: int | None = None
         self._followers = 0
         self._left_at = time.monotonic()
         self._own = numbers
@@ -119,8 +128,19 @@ class Reply:
         if cancel is not None:
             cancel()
 
+    def stop_at_limit(self, limit_s: int) -> None:
+        """Ask it to end, as it was written for as long as it may be; its numbers then say so."""
+        self._limit_s = limit_s
+        self.stop("length")
+
+    def waits(self, place: Place | None) -> None:
+        """It waits for its turn, and this is its place; None changes nothing."""
+        with self._lock:
+            if place not in (None, self._now.place) and not self.ended.is_set():
+                self._change(phase="waiting", place=place)
+
     def began(self, cancel: Cancel) -> None:
-        """The engine has taken the request; `cancel` ends it there."""
+        """The waiting room or the engine has taken it; `cancel` ends it there."""
         with self._lock:
             self._cancel = cancel
             is_stopping = self._end_state is not None
@@ -131,7 +151,7 @@ class Reply:
         """Go on to a phase before writing, with what became known on the way."""
         with self._lock:
             if not self.ended.is_set():
-                self._change(phase=phase)
+                self._change(phase=phase, place=None)
         self._learn(**numbers)
 
     def opens_with(self, opening: str) -> None:
@@ -146,6 +166,7 @@ class Reply:
         if isinstance(event, Delta):
             self._grow(event)
         elif isinstance(event, Started):
+            self._started_at = time.monotonic()
             self.enter("reading", reused_tokens=event.reused_tokens)
         elif isinstance(event, Failed):
             self.fail(event.error)
@@ -183,6 +204,10 @@ class Reply:
         """Seconds since the last page stopped following; 0 while one does."""
         with self._lock:
             return 0.0 if self._followers else time.monotonic() - self._left_at
+
+    def written_s(self) -> float:
+        """Seconds since the engine began with it; 0 before that."""
+        return 0.0 if self._started_at is None else time.monotonic() - self._started_at
 
     def _learn(self, **numbers: object) -> None:
         with self._lock:
@@ -231,7 +256,10 @@ class Reply:
             # A cancel and an unload come from our own stop(): the reason for it is what counts.
             if self._end_state is not None and state in ("stopped", "failed"):
                 state, error = self._end_state, None
-            self._change(phase="done", state=state, error=error)
+                if state == "length":
+                    self._change(numbers=self._known({"time_limit_s": self._limit_s}))
+            self._change(phase="done", state=state, error=error, place=None)
+            self._at_end()
             self.ended.set()
 
     def _change(self, **changes: object) -> None:

@@ -75,7 +75,7 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the message is empty or too long.
             NotFoundError: there is no such conversation of this owner, or no such message in it.
-            BusyError: an answer is being written there already, or too many are.
+            BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
@@ -105,7 +105,7 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: there is no question.
             NotFoundError: there is no such conversation of this owner, or no such message in it.
-            BusyError: an answer is being written there already, or too many are.
+            BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
@@ -135,7 +135,7 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the answer is empty, or answers no question.
             NotFoundError: there is no such conversation of this owner, or no such answer in it.
-            BusyError: an answer is being written there already, this one perhaps, or too many are.
+            BusyError: an answer is being written there already, this one perhaps, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
@@ -175,7 +175,7 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the text is empty or too long.
             NotFoundError: there is no such conversation of this owner, or no such question in it.
-            BusyError: an answer is being written there already, or too many are.
+            BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
@@ -275,7 +275,7 @@ class Versions(Opened):
         return checked_text(text, self.settings.limits.message_chars)
 
     def _options(self, options: ReplyOptions) -> ReplyOptions:
-        return checked_options(options, self.settings.limits.message_chars)
+        return checked_options(options, self.settings.limits)
 
 
 def _turn(conversation: Conversation, leaf_id: str | None) -> tuple[Message, tuple[Message, ...]]:

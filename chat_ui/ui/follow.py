@@ -21,7 +21,8 @@ import gradio as gr
 from chat_ui.chat.messages import Conversation, Message
 from chat_ui.errors import ChatUIError, as_shown
 from chat_ui.service import ChatService, Reply, ReplySnapshot
-from chat_ui.ui import view
+from chat_ui.ui import events, view
+from chat_ui.ui.events import checked
 from chat_ui.ui.message_bars import bars, digest, rows
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import Status, conversation_status, empty_status, writing_status
@@ -120,11 +121,12 @@ class Follower:
     async def _shown(
         self, owner: str, conversation_id: object, window: int, mine: _View, say: Texts
     ) -> Stream:
-        if not isinstance(conversation_id, str) or not conversation_id:
+        known = checked(events.Conversation, {"conversation": conversation_id}).conversation
+        if not known:
             yield [], empty_status()
             return
         while mine.is_newest:
-            reply, conversation = await self._offload(self._look, owner, conversation_id)
+            reply, conversation = await self._offload(self._look, owner, known)
             earlier = max(0, len(conversation.path()) - window)
             newest = _newest(conversation, window)
             below = _below(bars(conversation, window, say))

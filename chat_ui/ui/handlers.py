@@ -6,22 +6,32 @@ they return as an Outcome, which the page's script shows; no error of ours becom
 
 import logging
 import secrets
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import gradio as gr
 
-from chat_ui.errors import ChatUIError, InvalidRequestError, as_shown
+from chat_ui.errors import ChatUIError, as_shown
 from chat_ui.service import ChatService, ReplyOptions
+from chat_ui.ui.events import Answering, Conversation, Sending, checked
 from chat_ui.ui.follow import WINDOW, checked_window
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.panels import generation
-from chat_ui.ui.server_call import ID_CHARS
+from chat_ui.ui.panels.generation import SETTINGS
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+# What the page's controls hand over, in this order; page.py names them.
+ANSWERING: Final = (
+    "conversation",
+    "shown",
+    "system_prompt",
+    "begins_with",
+    "thinking",
+    *(setting.name for setting in SETTINGS),
+)
+SENDING: Final = ("text", "edited", "temporary", *ANSWERING)
 
 # {"nonce", "kind", "sentence"}: what an event came to; assets/js/page.js reads it.
 Outcome = dict[str, Any]
@@ -77,96 +87,68 @@ class Handlers:
         said = {name: value for name, value in shown[-1].items() if name != "conversation"}
         return gr.skip(), gr.skip(), gr.skip(), gr.skip(), said
 
-    async def send(
-        self,
-        request: gr.Request,
-        text: object,
-        edited_id: object,
-        is_temporary: object,
-        conversation_id: object,
-        shown_id: object,
-        system_prompt: object,
-        begins_with: object,
-        thinking: object,
-        *values: object,
-    ) -> tuple[str, Outcome]:
+    async def send(self, request: gr.Request, *values: object) -> tuple[Any, Outcome]:
         """Store a message and begin its answer. Gives the conversation's id and the outcome.
 
         Args:
             request: who asks.
-            text: the message.
-            edited_id: the question that it is another version of; "" for a new one.
-            is_temporary: whether a conversation that it begins is kept in memory only.
-            conversation_id: where; "" begins a new one.
-            shown_id: the last message that the page shows, which this one follows: another page
-                may show another version by now. "" where it knows of none.
-            system_prompt: the panel's.
-            begins_with: how the answer shall begin.
-            thinking: whether to think first, where the model can be told.
-            values: the generation settings.
+            values: of SENDING.
         """
         try:
-            owner = owner_of(request)
-            options = self._options(system_prompt, begins_with, thinking, values)
-            conversation, edited = _id(conversation_id), _id(edited_id)
+            owner, sent = (
+                owner_of(request),
+                checked(Sending, _named(SENDING, values)),
+            )
+            options = self._options(sent)
             reply = await (
                 self._offload(
-                    self._service.edit_question, owner, conversation, edited, _text(text), options
+                    self._service.edit_question,
+                    owner,
+                    sent.conversation,
+                    sent.edited,
+                    sent.text,
+                    options,
                 )
-                if edited
+                if sent.edited
                 else self._offload(
                     self._service.reply,
                     owner,
-                    conversation or None,
-                    _text(text),
+                    sent.conversation or None,
+                    sent.text,
                     options,
-                    after_id=_id(shown_id) or None,
-                    is_temporary=is_temporary is True,
+                    after_id=sent.shown or None,
+                    is_temporary=sent.temporary,
                 )
             )
         except Exception as error:
-            return _id_or_none(conversation_id), outcome("unsent", _sentence(error))
+            return gr.skip(), outcome("unsent", _sentence(error))
         return reply.conversation_id, outcome("sent", conversation=reply.conversation_id)
 
-    async def regenerate(
-        self,
-        request: gr.Request,
-        conversation_id: object,
-        shown_id: object,
-        system_prompt: object,
-        begins_with: object,
-        thinking: object,
-        *values: object,
-    ) -> Outcome:
+    async def regenerate(self, request: gr.Request, *values: object) -> Outcome:
         """Begin another answer to the newest question that the page shows."""
-        return await self._tried(
-            lambda: self._service.regenerate(
-                owner_of(request),
-                _id(conversation_id),
-                self._options(system_prompt, begins_with, thinking, values),
-                _id(shown_id) or None,
-            )
-        )
 
-    async def go_on(
-        self,
-        request: gr.Request,
-        conversation_id: object,
-        shown_id: object,
-        system_prompt: object,
-        _begins_with: object,
-        thinking: object,
-        *values: object,
-    ) -> Outcome:
-        """Go on with the newest answer that the page shows, which was cut."""
-        return await self._tried(
-            lambda: self._service.continue_answer(
+        def begin() -> None:
+            owner, asked = (
                 owner_of(request),
-                _id(conversation_id),
-                _id(shown_id) or None,
-                self._options(system_prompt, "", thinking, values),
+                checked(Answering, _named(ANSWERING, values)),
             )
-        )
+            options = self._options(asked)
+            self._service.regenerate(owner, asked.conversation, options, asked.shown or None)
+
+        return await self._tried(begin)
+
+    async def go_on(self, request: gr.Request, *values: object) -> Outcome:
+        """Go on with the newest answer that the page shows, which was cut."""
+
+        def begin() -> None:
+            owner, asked = (
+                owner_of(request),
+                checked(Answering, _named(ANSWERING, values)),
+            )
+            options = replace(self._options(asked), begins_with="")
+            self._service.continue_answer(owner, asked.conversation, asked.shown or None, options)
+
+        return await self._tried(begin)
 
     async def stop(self, request: gr.Request, conversation_id: object) -> Outcome:
         """End the answer that is being written."""
@@ -178,22 +160,12 @@ class Handlers:
         """The window with another page of messages above."""
         return checked_window(checked_window(window) + WINDOW)
 
-    def _options(
-        self,
-        system_prompt: object,
-        begins_with: object,
-        thinking: object,
-        values: tuple[object, ...],
-    ) -> ReplyOptions:
+    def _options(self, asked: Answering) -> ReplyOptions:
         model = self._service.model
         # Where none is loaded yet, the one that will be passes over a switch that it has not.
         can_switch = model.has_thinking_switch or model.phase != "ready"
-        return ReplyOptions(
-            _text(system_prompt),
-            generation.config(values),
-            _text(begins_with),
-            thinking if can_switch and isinstance(thinking, bool) else None,
-        )
+        thinking = asked.thinking if can_switch else None
+        return ReplyOptions(asked.system_prompt, asked.config, asked.begins_with, thinking)
 
     async def _tried(self, call: Callable[[], object]) -> Outcome:
         try:
@@ -209,30 +181,10 @@ def _sentence(error: Exception) -> str:
     return as_shown(error)
 
 
-def _text(value: object) -> str:
-    """A text box's value, which Gradio passes on unchecked.
-
-    Raises:
-        InvalidRequestError: it is no text.
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise InvalidRequestError("This is no text.", "Type it into its box.")
-    return value
+def _named(names: Sequence[str], values: Sequence[object]) -> dict[str, object]:
+    named = dict(zip(names, values, strict=False))
+    return named if len(values) <= len(names) else named | {"": "one too many"}
 
 
 def _id(value: object) -> str:
-    """A conversation's id; whether there is such a one is the service's business.
-
-    Raises:
-        InvalidRequestError: it can't be one.
-    """
-    text = _text(value)
-    if len(text) > ID_CHARS:
-        raise InvalidRequestError("This is no conversation.", "Choose one from the list.")
-    return text
-
-
-def _id_or_none(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= ID_CHARS else ""
+    return checked(Conversation, {"conversation": value}).conversation

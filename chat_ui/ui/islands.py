@@ -59,6 +59,7 @@ RAIL: Final = """<nav data-text-label="rail.conversations"><h2
 WELCOME: Final = """<div id="welcome"><h1 data-text="welcome.heading"></h1>
 <p data-text="welcome.kept"></p>
 <p id="english-only" data-text="welcome.english_only" hidden></p>
+<p id="not-kept" data-text="welcome.not_kept" role="note" hidden></p>
 <ul class="examples"></ul>
 <div class="temporary"><label><input type="checkbox" id="temporary" autocomplete="off"
   aria-describedby="temporary-note"><span data-text="welcome.temporary"></span></label>

@@ -5,22 +5,16 @@ goes to that call alone: it is neither kept, nor logged, nor sent back.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import gradio as gr
 
-from chat_ui.errors import InvalidRequestError
 from chat_ui.service import ChatService
 from chat_ui.ui import model_card
+from chat_ui.ui.events import Card, Event, HubSearch, PresentCard, Switch, checked
 from chat_ui.ui.offload import Offload
-from chat_ui.ui.server_call import Answer, Asked, ServerFunction, asked_with, text_of
+from chat_ui.ui.server_call import Answer, Asked, ServerFunction, asked_with
 from chat_ui.ui.texts import texts_for
-
-# Longer ones are no path, no token and no words to search for.
-MODEL_CHARS: Final = 4096
-TOKEN_CHARS: Final = 512
-SEARCH_CHARS: Final = 200
-MAX_CONTEXT_TOKENS: Final = 2**31
 
 
 def server_functions(service: ChatService, offload: Offload) -> list[ServerFunction]:
@@ -31,10 +25,11 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
     asked = asked_with(offload)
 
     async def present_card(given: Any, request: gr.Request) -> Answer:
-        """The card of the server's model: {"context": tokens or null}."""
+        """The card of the server's model."""
 
         def look(_owner: str) -> Answer:
-            found = service.model_card(service.model.model_id, _context(given))
+            context = checked(PresentCard, given).context
+            found = service.model_card(service.model.model_id, context)
             return {"card": model_card.card(found, texts_for(request))}
 
         return await asked(request, look)
@@ -49,6 +44,7 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
         """The picker's groups."""
 
         def look(_owner: str) -> Answer:
+            checked(Event, given)
             found = service.model_choices()
             # Some that are not forecast yet will be, in a moment.
             is_pending = any(group.kind == "unknown" and group.choices for group in found)
@@ -60,19 +56,20 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
         return await asked(request, look)
 
     async def search_models(given: Any, request: gr.Request) -> Answer:
-        """Models of the Hub: {"text": words}."""
+        """Models of the Hub."""
 
         def look(_owner: str) -> Answer:
-            found = service.search_models(text_of(given, "text", SEARCH_CHARS))
+            found = service.search_models(checked(HubSearch, given).text)
             return {"options": model_card.options(found, texts_for(request))}
 
         return await asked(request, look)
 
     async def any_card(given: Any, request: gr.Request) -> Answer:
-        """A model in full: {"model": id, "context": tokens or null, "token": of the Hub}."""
+        """A model in full."""
 
         def look(_owner: str) -> Answer:
-            found = service.model_card(_model(given), _context(given), _token(given))
+            of = checked(Card, given)
+            found = service.model_card(of.model.strip(), of.context, of.token.strip())
             return {"card": model_card.card(found, texts_for(request))}
 
         return await asked(request, look)
@@ -82,59 +79,28 @@ def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:
 
 def _changing(service: ChatService, asked: Asked) -> list[ServerFunction]:
     async def switch_model(given: Any, request: gr.Request) -> Answer:
-        """Begin to load: {"model": id, "precision": its name, "token": of the Hub, "anyway": true
-        where memory may be too short}.
-        """
+        """Begin to load."""
 
         def change(_owner: str) -> Answer:
-            precision = text_of(given, "precision", MODEL_CHARS)
-            anyway = isinstance(given, dict) and given.get("anyway") is True
-            service.switch_model(_model(given), precision, _token(given), anyway=anyway)
+            to = checked(Switch, given)
+            model, token = to.model.strip(), to.token.strip()
+            service.switch_model(model, to.precision, token, anyway=to.anyway)
             return {}
 
         return await asked(request, change)
 
     async def cancel_load(given: Any, request: gr.Request) -> Answer:
         """End the load that is under way."""
-        return await asked(request, lambda _owner: _done(service.cancel_load))
+        return await asked(request, lambda _owner: _done(service.cancel_load, given))
 
     async def unload_model(given: Any, request: gr.Request) -> Answer:
         """Unload the model."""
-        return await asked(request, lambda _owner: _done(service.unload_model))
+        return await asked(request, lambda _owner: _done(service.unload_model, given))
 
     return [switch_model, cancel_load, unload_model]
 
 
-def _done(call: Callable[[], None]) -> Answer:
+def _done(call: Callable[[], None], given: Any) -> Answer:
+    checked(Event, given)
     call()
     return {}
-
-
-def _model(given: Any) -> str:
-    """Which model: an id or a path.
-
-    Raises:
-        InvalidRequestError: it is no text, or empty.
-    """
-    model = text_of(given, "model", MODEL_CHARS).strip()
-    if not model:
-        raise InvalidRequestError("Nothing is chosen.", "Choose a model, or type a path.")
-    return model
-
-
-def _token(given: Any) -> str:
-    return text_of(given, "token", TOKEN_CHARS).strip()
-
-
-def _context(given: Any) -> int | None:
-    """Tokens, or None for the usual ones.
-
-    Raises:
-        InvalidRequestError: it is no number of tokens.
-    """
-    value = given.get("context") if isinstance(given, dict) else None
-    if value is None:
-        return None
-    if type(value) is not int or not 0 < value <= MAX_CONTEXT_TOKENS:
-        raise InvalidRequestError("This is no context.", "Choose one from the list.")
-    return value

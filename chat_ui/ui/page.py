@@ -4,6 +4,7 @@ The chatbot is an output of events and an input of none, and only `Follower.foll
 event does its work, then `follow` shows what came of it.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ ASSETS: Final = Path(__file__).resolve().parents[2] / "assets"
 TITLE: Final = "chat_ui"
 # Events in Gradio's queue at once: one for every page that is open on a growing answer, and more.
 QUEUE_SIZE: Final = 512
+
+# Those that the page's script keeps to, so that nothing is sent in vain.
+SHOWN_LIMITS: Final = ("message_chars", "body_bytes", "import_bytes")
 
 ICON: Final = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Cpath "
@@ -108,7 +112,8 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
     window = gr.Number(WINDOW, visible=False, label="Window", precision=0)
     with gr.Row(elem_id="bar"):
         pulse = pulse_of(service, offload)
-        bar = islands.island("bar", islands.BAR, server_functions=[pulse])
+        limits = {name: getattr(service.settings.limits, name) for name in SHOWN_LIMITS}
+        bar = islands.island("bar", islands.BAR, limits, server_functions=[pulse])
         new_chat = gr.Button(I18N("controls.new_chat"), elem_id="new-chat", size="sm")
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):
@@ -252,6 +257,13 @@ def _keep_settings(demo: gr.Blocks, settings: Sequence[Any]) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+    # This server's limits may be others than those of the one at which they were kept.
+    ranges = [
+        [one.minimum, one.maximum] if isinstance(one, gr.Slider) else None for one in settings
+    ]
     demo.load(
-        fn=None, outputs=list(settings), js="() => chatUI.keptSettings()", api_visibility="private"
+        fn=None,
+        outputs=list(settings),
+        js=f"() => chatUI.keptSettings({json.dumps(ranges)})",
+        api_visibility="private",
     )

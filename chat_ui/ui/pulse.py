@@ -16,6 +16,7 @@ import gradio as gr
 from chat_ui.chat.messages import ConversationSummary
 from chat_ui.errors import ChatUIError, NotFoundError
 from chat_ui.service import ChatService
+from chat_ui.ui.events import Seen, checked
 from chat_ui.ui.list_server import lines
 from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
@@ -35,10 +36,10 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
     """The server function `pulse`, for the page's script."""
 
     async def pulse(seen: Any, request: gr.Request) -> dict[str, Any]:
-        """What is new. `seen` is {"conversation": its id, "list": digest of the page's list}."""
-        seen = seen if isinstance(seen, dict) else {}
+        """What is new, beside what the page has `Seen`."""
         try:
-            return await offload(_look, service, owner_of(request), seen, texts_for(request))
+            owner, shown = owner_of(request), checked(Seen, seen)
+            return await offload(_look, service, owner, shown, texts_for(request))
         except ChatUIError as error:
             return {"server": SERVER, "error": str(error)}
         except Exception:
@@ -48,14 +49,13 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
     return pulse
 
 
-def _look(service: ChatService, owner: str, seen: dict[str, Any], say: Texts) -> dict[str, Any]:
+def _look(service: ChatService, owner: str, seen: Seen, say: Texts) -> dict[str, Any]:
     summaries = service.conversations(owner)
     shown = lines(summaries, say)
     digest = _digest(shown)
-    is_known = seen.get("list") == digest
-    conversation_id = seen.get("conversation")
+    is_known = seen.list == digest
+    conversation_id = seen.conversation
     newest = _version(service, owner, summaries, conversation_id)
-    is_gone = isinstance(conversation_id, str) and not newest
     return {
         "server": SERVER,
         "model": model_line(service.measured_model(), say),
@@ -63,7 +63,7 @@ def _look(service: ChatService, owner: str, seen: dict[str, Any], say: Texts) ->
         "list": digest,
         "conversations": None if is_known else shown,
         "version": newest,
-        "gone": conversation_id if is_gone else "",
+        "gone": "" if newest else conversation_id,
         "running": _is_running(service, owner, conversation_id),
     }
 
@@ -72,10 +72,10 @@ def _version(
     service: ChatService,
     owner: str,
     summaries: Sequence[ConversationSummary],
-    conversation_id: object,
+    conversation_id: str,
 ) -> str:
     """Of the page's conversation; "" where it has none, or it is gone."""
-    if not isinstance(conversation_id, str) or not conversation_id:
+    if not conversation_id:
         return ""
     for summary in summaries:
         if summary.id == conversation_id:
@@ -87,8 +87,8 @@ def _version(
         return ""
 
 
-def _is_running(service: ChatService, owner: str, conversation_id: object) -> bool:
-    if not isinstance(conversation_id, str) or not conversation_id:
+def _is_running(service: ChatService, owner: str, conversation_id: str) -> bool:
+    if not conversation_id:
         return False
     try:
         reply = service.running(owner, conversation_id)

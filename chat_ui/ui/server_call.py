@@ -1,27 +1,24 @@
 """Plain calls of the page's script to the server: beside Gradio's queue, and quiet when they fail.
 
-Each is given JSON, which may be anything, and gives JSON; one that fails gives {"error": a
-sentence}. Its owner is the one of the request's cookie, never one that it was given.
+Each is given JSON, which may be anything and is checked to be what its `given` is annotated with
+(`events.py`), and gives JSON; one that fails gives {"error": a sentence}. Its owner is the one of
+the request's cookie, never one that it was given.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, get_type_hints
 
 import gradio as gr
 
-from chat_ui.errors import AccessError, ChatUIError, InvalidRequestError, as_shown
+from chat_ui.errors import AccessError, ChatUIError, as_shown
+from chat_ui.ui.events import checked
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.texts import Texts, texts_for
 from chat_ui.ui.visitor import owner_of
 
 log = logging.getLogger(__name__)
-
-# Longer ones are no id.
-ID_CHARS: Final = 64
-# What the service refuses in words of its own may come this far.
-TEXT_CHARS: Final = 1_000_000
 
 Answer = dict[str, Any]
 ServerFunction = Callable[[Any, gr.Request], Awaitable[Answer]]
@@ -62,23 +59,13 @@ def told(offload: Offload, *calls: Callable[[str, Any, Texts], Answer]) -> list[
     asked = asked_with(offload)
 
     def function(call: Callable[[str, Any, Texts], Answer]) -> ServerFunction:
+        kind = get_type_hints(call)["given"]
+
         async def server_function(given: Any, request: gr.Request) -> Answer:
             say = texts_for(request)
-            return await asked(request, lambda owner: call(owner, given, say))
+            return await asked(request, lambda owner: call(owner, checked(kind, given), say))
 
         server_function.__name__ = call.__name__  # by which the page's script calls it
         return server_function
 
     return [function(call) for call in calls]
-
-
-def text_of(given: Any, name: str, chars: int) -> str:
-    """A text of what was sent; "" where it is missing.
-
-    Raises:
-        InvalidRequestError: it is no text, or too long. What it was is not said: it may be a token.
-    """
-    value = given.get(name, "") if isinstance(given, dict) else ""
-    if not isinstance(value, str) or len(value) > chars:
-        raise InvalidRequestError("This can't be taken.", "Check what you typed.")
-    return value

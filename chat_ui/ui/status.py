@@ -8,8 +8,8 @@ these texts as text, so a model's name can't bring markup with it.
 from typing import Any, Final
 
 from chat_ui.chat.messages import Conversation, ConversationSummary, Message, Numbers
-from chat_ui.service import ModelStatus, ReplySnapshot
-from chat_ui.ui.quantities import exact_seconds, rate
+from chat_ui.service import ModelStatus, Place, ReplySnapshot
+from chat_ui.ui.quantities import duration, exact_seconds, rate
 from chat_ui.ui.texts import ENGLISH, Texts
 
 FEWEST_DRAFTS: Final = 16
@@ -110,7 +110,22 @@ def phase(now: ReplySnapshot, model: ModelStatus, say: Texts = ENGLISH) -> str:
         return ""
     if now.phase == "loading" and model.phase == "loading" and model.note:
         return model.note
+    if now.place is not None:
+        return waiting(now.place, say)
     return say(f"status.{now.phase}", model=model.label)
+
+
+def waiting(place: Place, say: Texts = ENGLISH) -> str:
+    """When an answer has its turn: "2 before you, about 15 s"."""
+    if place.is_own:
+        text = say("status.waiting_own")
+    elif place.before:
+        text = say("status.waiting", place.before)
+    else:
+        text = say("status.waiting_next")
+    if place.wait_s is None:
+        return text
+    return say("status.waiting_about", place=text, time=duration(max(1.0, place.wait_s), say))
 
 
 def live(numbers: Numbers, say: Texts = ENGLISH) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from chat_ui.chat.messages import Conversation, Message, MessageState
 from chat_ui.chat.reasoning import Split, split
-from chat_ui.ui.quantities import duration
+from chat_ui.ui.quantities import duration, exact_seconds
 from chat_ui.ui.status import can_go_on
 from chat_ui.ui.texts import ENGLISH, Texts
 
@@ -196,8 +196,10 @@ def _ending(message: Message, say: Texts, is_newest: bool) -> str:
         return ""
     if message.state == "failed" and message.error:
         return " ".join(message.error.split())  # it has its own next step
-    count = message.numbers.completion_tokens
-    if message.state == "length":
+    count, limit_s = message.numbers.completion_tokens, message.numbers.time_limit_s
+    if message.state == "length" and limit_s is not None:
+        fact = say("note.time_limit", time=exact_seconds(limit_s, say, digits=0))
+    elif message.state == "length":
         if message.recipe is not None and message.recipe.given:
             count = None  # of an answer that went on, it is of more than the limit counts
         fact = say("note.limit", count) if count else say("note.limit_unknown")

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from chat_ui.errors import NotAllowedError
+from chat_ui.errors import NoCookieError
 
 
 def owner_of(request: gr.Request | None) -> str:
@@ -14,15 +14,12 @@ def owner_of(request: gr.Request | None) -> str:
         request: Gradio's request, or the plain one that a server function gets.
 
     Raises:
-        NotAllowedError: the browser sent no session cookie.
+        NoCookieError: the browser sent no session cookie.
     """
     plain: Any = getattr(request, "request", request)
     owner = getattr(getattr(plain, "state", None), "owner", None)
     if not isinstance(owner, str) or not owner:
-        raise NotAllowedError(
-            "Your browser doesn't send this page's cookie.",
-            "Allow cookies for this page, then reload it.",
-        )
+        raise NoCookieError
     return owner
 
 
@@ -30,6 +27,6 @@ def page_of(request: gr.Request) -> tuple[str, str]:
     """Which open page of which owner. The page's name for itself is Gradio's session hash.
 
     Raises:
-        NotAllowedError: the browser sent no session cookie.
+        NoCookieError: the browser sent no session cookie.
     """
     return owner_of(request), str(request.session_hash or "")

@@ -34,14 +34,17 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
         (READ, r"/"),
         (READ, r"/(assets|static)/[\w./-]+"),
         (READ, r"/theme\.css|/favicon\.ico|/robots\.txt"),
-        (READ, r"/healthz"),
+        (READ, r"/healthz|/session"),
         (READ, rf"{API}/startup-events"),  # launch() asks it of itself
         (READ, rf"{API}/app_id/?"),
         (READ, rf"{API}/queue/data"),
         (WRITE, rf"{API}/queue/join"),
         (WRITE, rf"{API}/component_server/?"),
+        (WRITE, r"/import"),
     )
 )
+# By path, the limit of a body that may be longer than `body_bytes`.
+BODY_LIMITS: Final = {"/import": "import_bytes"}
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_PATH: Final = 2048
@@ -58,7 +61,7 @@ _SOURCES: Final = (
     "connect-src 'self'",
     "form-action 'none'",
     "object-src 'none'",
-    "base-uri 'none'",
+    "base-uri 'self'",  # Gradio's page has one
     "frame-src 'none'",
 )
 # A Space's page is shown in a frame of huggingface.co.
@@ -154,7 +157,7 @@ class Guard:
         self._door: Door = settings.door
         self._hosts = hosts
         self._routes = (*ROUTES, *routes)
-        self._body_bytes = settings.limits.body_bytes
+        self._limits = settings.limits
         self._headers = security_headers(settings.door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,16 +173,21 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, guarded.send)
             return
-        body = _Body(receive, self._body_bytes)
+        limit = self._limit(scope["path"])
+        body = _Body(receive, limit)
+
+        async def send_whole(message: Message) -> None:
+            # Whatever the app makes of a body that was cut off is no answer to what was sent.
+            if guarded.is_begun or not body.is_too_long:
+                await guarded.send(message)
+
         try:
-            await self._app(scope, body.receive, guarded.send)
+            await self._app(scope, body.receive, send_whole)
         except Exception:
             if not body.is_too_long:
                 raise
-        # Whatever the app made of a body that was cut off, nothing has been sent yet: apps answer
-        # when they have read it.
         if body.is_too_long and not guarded.is_begun:
-            await _too_long(self._body_bytes)(scope, receive, guarded.send)
+            await _too_long(limit)(scope, receive, guarded.send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
@@ -199,7 +207,12 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit() and len(length) < 16):
             return _refused(400, "The request says no length that can be read.")
-        return _too_long(self._body_bytes) if int(length) > self._body_bytes else None
+        limit = self._limit(path)
+        return _too_long(limit) if int(length) > limit else None
+
+    def _limit(self, path: str) -> int:
+        limit: int = getattr(self._limits, BODY_LIMITS.get(path, "body_bytes"))
+        return limit
 
     def _is_open_page(self, method: str, path: str) -> bool:
         # Whether a Space's own checks ask under its name is not known, and its page holds nothing

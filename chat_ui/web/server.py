@@ -20,8 +20,11 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.connections import Connections
 from chat_ui.web.guard import Guard, Hosts
 from chat_ui.web.health import health_route
+from chat_ui.web.imports import import_route
+from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.session import SessionMiddleware
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,9 @@ STORE_DEADLINE_S: Final = 2.0
 SHARE_USER: Final = "guest"
 
 
-def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> dict[str, Any]:
+def launch_options(
+    settings: Settings, service: ChatService, hosts: Hosts, demo: gr.Blocks
+) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open."""
     return {
         "server_name": settings.host,
@@ -40,8 +45,10 @@ def launch_options(settings: Settings, service: ChatService, hosts: Hosts) -> di
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
                 Middleware(SessionMiddleware, settings=settings),
+                Middleware(Connections, limits=settings.limits),
+                Middleware(PostMiddleware, demo=demo),
             ],
-            "routes": [health_route(service)],
+            "routes": [health_route(service), import_route(service)],
             "openapi_url": None,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear

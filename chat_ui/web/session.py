@@ -5,7 +5,11 @@ did not mint is recognised without keeping a list. What is stored with a convers
 alone: who reads the database can't open anybody's session. The cookie's name carries an id kept in
 the data folder, because cookies ignore ports: two apps on localhost would overwrite each other's.
 
-This module does not limit or refuse anybody; a request without a cookie just has no owner.
+Where the browser refuses the cookie, as some do in a frame of a Space, the page gets a token of its
+own (`SESSION_PATH`), which it sends with each request and which ends with it.
+
+This module refuses nobody but new visitors when too many come at once; a request without a cookie
+just has no owner.
 """
 
 import base64
@@ -21,16 +25,24 @@ from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
 from chat_ui.limits import Door
 from chat_ui.settings import Settings
+from chat_ui.web.rate import Rate
 
 IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32
 # Browsers keep a cookie for 400 days at most. Source: RFC 6265bis, section 5.5.
 COOKIE_AGE_S: Final = 400 * 24 * 3600
+SESSION_PATH: Final = "/session"
+SESSION_HEADER: Final = b"x-chat-ui-session"
+# A browser takes such a cookie from this very host alone: no neighbour can plant another visitor's.
+# Source: RFC 6265bis, section 4.1.3.2.
+HOST_PREFIX: Final = "__Host-"
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ class Identity:
 
     @property
     def cookie_name(self) -> str:
-        """The session cookie's name."""
+        """The session cookie's name, where it isn't `HOST_PREFIX` and this."""
         return f"chat_ui_{self.install_id}"
 
     def mint(self) -> str:
@@ -108,29 +120,59 @@ class SessionMiddleware:
         self._settings = settings
         self._opening = threading.Lock()
         self._identity: Identity | None = None
+        self._new_visitors = Rate(settings.limits.visitors_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        identity = self._opened()
-        token = _cookie(scope, identity.cookie_name)
+        identity, is_secure = self._opened(), self._is_secure(scope)
+        name = (HOST_PREFIX if is_secure else "") + identity.cookie_name
+        token = _cookie(scope, name)
         owner = identity.owner(token) if token else None
-        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
-        if owner is None and is_page:
-            token = identity.mint()
-            owner = identity.owner(token)
+        if owner is None and (given := _header(scope, SESSION_HEADER)):
+            owner = identity.owner(given)
         scope.setdefault("state", {})["owner"] = owner
+        asks = (scope["type"], scope.get("method"), scope["path"])
+        if asks == ("http", "GET", SESSION_PATH):
+            await self._tell_session(identity, owner)(scope, receive, send)
+            return
+        if asks != ("http", "GET", "/"):
+            await self._app(scope, receive, send)
+            return
+        if owner is None:
+            if not self._new_visitors.takes():
+                await _many()(scope, receive, send)
+                return
+            token = identity.mint()
+            scope["state"]["owner"] = identity.owner(token)
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # Set again at every visit, so that it ends 400 days after the last one.
-                cookie = _set_cookie(identity.cookie_name, token or "", self._settings.door)
+                cookie = _set_cookie(name, token or "", self._settings.door, is_secure)
                 MutableHeaders(scope=message).append("set-cookie", cookie)
             await send(message)
 
-        await self._app(scope, receive, send_with_cookie if is_page else send)
+        await self._app(scope, receive, send_with_cookie)
+
+    def _tell_session(self, identity: Identity, owner: str | None) -> Response:
+        """Whether the browser keeps the cookie; a token for this page alone where it doesn't."""
+        if owner is not None:
+            return JSONResponse({"is_kept": True})
+        if not self._new_visitors.takes():
+            return _many()
+        return JSONResponse({"is_kept": False, "token": identity.mint()})
+
+    def _is_secure(self, scope: Scope) -> bool:
+        """Whether the visitor is reached by https: the tunnel and the Space's front end it for us,
+        so the request itself doesn't say. A link's owner comes by http from this machine, too.
+        """
+        if self._settings.door == "share":
+            host = _header(scope, b"host").rsplit(":", 1)[0]
+            return host.lower() not in LOOPBACK
+        return self._settings.door == "space"
 
     def _opened(self) -> Identity:
         with self._opening:
@@ -151,11 +193,21 @@ def _cookie(scope: Scope, name: str) -> str | None:
     return None
 
 
-def _set_cookie(name: str, token: str, door: Door) -> str:
-    # A Space's page is a frame inside huggingface.co: without these three the browser drops the
-    # cookie.
-    site = "SameSite=None; Secure; Partitioned" if door == "space" else "SameSite=Lax"
-    return f"{name}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly; {site}"
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _set_cookie(name: str, token: str, door: Door, is_secure: bool) -> str:
+    # A Space's page is a frame inside huggingface.co: without SameSite=None and Partitioned the
+    # browser drops the cookie.
+    site = "SameSite=None; Partitioned" if door == "space" else "SameSite=Lax"
+    secure = "; Secure" if is_secure else ""
+    return f"{name}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly{secure}; {site}"
+
+
+def _many() -> Response:
+    sentence = "Many people are just coming here. Please try again in a minute.\n"
+    return PlainTextResponse(sentence, 503, {"retry-after": "60"})
 
 
 def _text(raw: bytes) -> str:

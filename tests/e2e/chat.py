@@ -60,7 +60,7 @@ def stop(page: Page) -> int:
     button(page, "Stop").click()
     expect(button(page, "Stop")).to_be_hidden()
     # Comes with the last words.
-    expect(page.locator("#chat").get_by_text("Stopped.", exact=True).last).to_be_visible()
+    expect(page.locator("#chat").get_by_text(re.compile(r"^Stopped\.")).last).to_be_visible()
     return last_word(page)
 
 

@@ -23,6 +23,8 @@ _COUNT = re.compile(r"count to (\d+)(?: at (\d+))?")
 
 def answer(prompt: str) -> Script:
     """The script for a message."""
+    if prompt.startswith("slowly: "):
+        return Script(text=prompt.removeprefix("slowly: "), tokens_per_s=100)
     if count := _COUNT.search(prompt):
         words = " ".join(f"w{number}" for number in range(1, int(count[1]) + 1))
         return Script(text=words, tokens_per_s=float(count[2] or 20))

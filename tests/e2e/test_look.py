@@ -72,7 +72,7 @@ def test_what_grows_is_read_out_while_it_grows_and_never_in_parts(chat):
     assert chat.locator("#chat [role=log]").get_attribute("aria-live") == "off"
     button(chat, "Stop").click()
     expect(spoken.locator("p")).to_have_text(
-        [re.compile(r"^w1 w2 .* w30"), "Stopped.", "Press Continue for the rest."]
+        [re.compile(r"^w1 w2 .* w\d+$"), "Stopped.", "Press Continue for the rest."]
     )
 
 

@@ -342,45 +342,6 @@ def test_the_oldest_turns_leave_and_the_answer_says_so(
     assert texts(service, reply.conversation_id)[-2] == "x" * 400  # the message isn't lost
 
 
-def test_as_many_answers_as_the_server_may_write(
-    make_service: Callable[..., ChatService],
-) -> None:
-    service = make_service(limits={"replies": 2})
-    replies = [service.reply(ANNA, None, "slow", OPTIONS) for _ in range(2)]
-    with pytest.raises(BusyError, match="2 answers, as many as it may"):
-        service.reply(BEN, None, "one more", OPTIONS)
-    for reply in replies:
-        reply.stop()
-        ended(reply)
-    assert ended(service.reply(BEN, None, "now", OPTIONS)).snapshot().state == "complete"
-
-
-def test_as_many_answers_as_one_visitor_may_have(
-    make_service: Callable[..., ChatService],
-) -> None:
-    service = make_service(limits={"replies_per_visitor": 1})
-    mine = service.reply(ANNA, None, "slow", OPTIONS)
-    with pytest.raises(BusyError, match=r"another chat is still being written.*press Stop"):
-        service.reply(ANNA, None, "one more", OPTIONS)
-    assert [c.title for c in service.conversations(ANNA)] == ["slow"], "nothing is left of it"
-    assert service.reply(BEN, None, "slow", OPTIONS).snapshot().error is None
-    mine.stop()
-    assert mine.ended.wait(20)  # not `stored`: who sees the end may send at once
-    assert ended(service.reply(ANNA, None, "now", OPTIONS)).snapshot().state == "complete"
-
-
-def test_the_limit_of_several_names_their_number(make_service: Callable[..., ChatService]) -> None:
-    service = make_service(limits={"replies_per_visitor": 2})
-    first = service.reply(ANNA, None, "slow", OPTIONS)
-    service.reply(ANNA, None, "slow", OPTIONS)
-    other = ended(service.reply(BEN, None, "Hello", OPTIONS))
-    with pytest.raises(BusyError, match="2 of your answers are being written"):
-        service.reply(ANNA, None, "one more", OPTIONS)
-    with pytest.raises(BusyError, match="in this conversation"):
-        service.regenerate(ANNA, first.conversation_id, OPTIONS)
-    assert other.snapshot().state == "complete"
-
-
 def test_a_reply_waits_for_its_turn_until_the_engine_has_started(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -585,7 +546,7 @@ def test_tokens_that_come_in_a_burst_say_nothing_of_the_pace(service: ChatServic
 def test_a_store_that_can_not_be_opened_does_not_keep_the_data_folder(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(data_dir: Path) -> Store:
+    def refuse(data_dir: Path, most: int) -> Store:
         raise StartupError("The database is newer than this program.", "Update the app.")
 
     with monkeypatch.context() as broken:

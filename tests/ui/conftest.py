@@ -78,7 +78,7 @@ def conversation_of(*texts: str, conversation_id: str = "c1") -> Conversation:
     for number, text in enumerate(texts):
         parent = messages[-1].id if messages else None
         role = "user" if number % 2 == 0 else "assistant"
-        messages.append(Message(f"m{number}", parent, role, text, THEN))  # type: ignore[arg-type]
+        messages.append(Message(f"b{number}", parent, role, text, THEN))  # type: ignore[arg-type]
     head = messages[-1].id if messages else None
     return Conversation(conversation_id, "Title", "Be kind.", THEN, THEN, head, tuple(messages))
 
@@ -180,7 +180,7 @@ class FakeService:
         if after_id is not None:
             more = (*more, f"after {after_id}")
         self._note("reply", owner, conversation_id, text, options, *more)
-        return Reply(conversation_id or "new", "m1", Numbers(), 0.0)
+        return Reply(conversation_id or "new", "b1", Numbers(), 0.0)
 
     def regenerate(
         self,
@@ -190,23 +190,23 @@ class FakeService:
         message_id: str | None = None,
     ) -> Reply:
         self._note("regenerate", owner, conversation_id, options, message_id)
-        return Reply(conversation_id, "m1", Numbers(), 0.0)
+        return Reply(conversation_id, "b1", Numbers(), 0.0)
 
     def edit_question(
         self, owner: str, conversation_id: str, message_id: str, text: str, options: ReplyOptions
     ) -> Reply:
         self._note("edit_question", owner, conversation_id, message_id, text, options)
-        return Reply(conversation_id, "m1", Numbers(), 0.0)
+        return Reply(conversation_id, "b1", Numbers(), 0.0)
 
     def continue_answer(
         self, owner: str, conversation_id: str, message_id: str | None, options: ReplyOptions
     ) -> Reply:
         self._note("continue_answer", owner, conversation_id, message_id, options)
-        return Reply(conversation_id, "m1", Numbers(), 0.0)
+        return Reply(conversation_id, "b1", Numbers(), 0.0)
 
     def edit_answer(self, owner: str, conversation_id: str, message_id: str, text: str) -> str:
         self._note("edit_answer", owner, conversation_id, message_id, text)
-        return "m9"
+        return "b9"
 
     def show_version(self, owner: str, conversation_id: str, message_id: str) -> None:
         self._note("show_version", owner, conversation_id, message_id)
@@ -220,7 +220,7 @@ class FakeService:
         edited_id: str | None = None,
     ) -> ContextUse | None:
         self._note("context_use", owner, conversation_id, draft, options, edited_id)
-        return ContextUse(2_048, 12, 300, 7, 512, 2, "m4")
+        return ContextUse(2_048, 12, 300, 7, 512, 2, "b4")
 
     def branch(self, owner: str, conversation_id: str, message_id: str) -> str:
         self._note("branch", owner, conversation_id, message_id)

@@ -27,7 +27,7 @@ def test_it_counts_what_would_be_sent_with_the_panels_settings(service, has_swit
     service.status = replace(service.status, has_thinking_switch=has_switch)
     sent = {
         "conversation": "c1",
-        "edited": "m3",
+        "edited": "b3",
         "draft": "Hello",
         "system_prompt": "Be kind.",
         "max_new_tokens": 64,
@@ -36,10 +36,10 @@ def test_it_counts_what_would_be_sent_with_the_panels_settings(service, has_swit
     }
     use = ask(service, sent)["use"]
     assert (use["window_tokens"], use["history_tokens"]) == (2_048, 300)
-    assert (use["dropped_messages"], use["first_message_id"]) == (2, "m4")
+    assert (use["dropped_messages"], use["first_message_id"]) == (2, "b4")
     config = GenerationConfig(max_new_tokens=64)
     options = ReplyOptions("Be kind.", config, "Dear", thinking)
-    assert service.asked == [("context_use", OWNER, "c1", "Hello", options, "m3")]
+    assert service.asked == [("context_use", OWNER, "c1", "Hello", options, "b3")]
 
 
 def test_a_new_chat_has_no_conversation(service):

@@ -54,10 +54,17 @@ def end(service: FakeService, reply: Reply) -> None:
 
 
 def test_the_empty_page_is_shown_at_once(follower, request_):
-    for nothing in ("", None, 5, {"id": "c1"}):
+    for nothing in ("", None):
         ((messages, status),) = run(all_of(follower.follow(request_, nothing, WINDOW)))
         assert messages == []
         assert status["empty"] is True
+
+
+def test_what_is_no_conversation_is_a_failure(service, follower, request_):
+    for wrong in (5, {"id": "c1"}, "nowhere", "c1\x00", "\ud800"):
+        ((_, status),) = run(all_of(follower.follow(request_, wrong, WINDOW)))
+        assert "isn't here" in status["failure"]
+    assert service.asked == []
 
 
 def test_a_finished_conversation_is_shown_once(service, follower, request_):
@@ -72,7 +79,7 @@ def test_another_version_is_shown_while_an_answer_goes_on(service, follower, req
     service.kept["c1"] = conversation
     reply = service.begin()
     # Its versions are beside what is shown: the head is the first answer.
-    service.kept["c1"] = replace(conversation, head_id="m1")
+    service.kept["c1"] = replace(conversation, head_id="b1")
 
     async def scene() -> list[tuple[list[str], bool]]:
         seen = []
@@ -192,7 +199,7 @@ def test_an_end_that_is_stored_meanwhile_is_not_taken_for_a_lost_answer(
     whole = conversation_of("Hello", "Hi")
     half = replace(whole.messages[1], state="writing", content="H")
     service.kept["c1"] = replace(whole, messages=(whole.messages[0], half))
-    reply = Reply("c1", "m1", Numbers(), 0.0)
+    reply = Reply("c1", "b1", Numbers(), 0.0)
     reply.take(Finished("stop"))
 
     def running(owner: str, conversation_id: str) -> Reply:

@@ -1,5 +1,6 @@
 """The generation panel's raw values, which may be anything."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -7,6 +8,7 @@ import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.errors import InvalidRequestError
+from chat_ui.ui.events import Sampling, checked
 from chat_ui.ui.panels import generation
 from tests.ui.conftest import on_this_thread
 
@@ -18,19 +20,32 @@ DEFAULTS = {
 
 
 def config(**changed: object) -> GenerationConfig:
-    values = DEFAULTS | changed
-    return generation.config([values[name] for name in NAMES])
+    return checked(Sampling, DEFAULTS | changed).config
 
 
 def test_untouched_controls_give_the_defaults(service):
     with gr.Blocks():
         controls = generation.in_order(generation.build(service, on_this_thread))
-    assert generation.config([control.value for control in controls]) == GenerationConfig()
+    values = {name: control.value for name, control in zip(NAMES, controls, strict=True)}
+    assert checked(Sampling, values).config == GenerationConfig()
     assert config() == GenerationConfig()
 
 
+@pytest.mark.parametrize(("limit", "most"), [(512, 512), (9000, 4096), (256, 256), (8, 8)])
+def test_the_slider_of_new_tokens_ends_at_the_server_s_limit(service, limit, most):
+    service.settings = replace(
+        service.settings, limits=replace(service.settings.limits, new_tokens=limit)
+    )
+    with gr.Blocks():
+        slider = generation.build(service, on_this_thread)["max_new_tokens"]
+    assert isinstance(slider, gr.Slider)
+    assert slider.maximum == most
+    assert slider.value == min(512, most)
+    assert slider.minimum < most
+
+
 def test_every_setting_has_its_control():
-    assert set(NAMES) == set(GenerationConfig.__slots__)
+    assert set(NAMES) == set(GenerationConfig.__slots__) == set(Sampling.model_fields)
 
 
 def test_json_numbers_may_have_a_point():
@@ -55,6 +70,8 @@ WRONG: dict[str, list[Any]] = {
     "seed": ["abc", -1, 2**40, "٣", 1.5, [], "9" * 30],
     "stop": ["x" * 101, "a\n" * 9, 5, ["a"]],
     "assisted": ["yes", 1, None],
+    "min_p": [True, "0", float("inf"), 10**400],
+    "repetition_penalty": [0.4, None, {}],
 }
 
 

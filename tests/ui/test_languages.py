@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from chat_ui.ui import list_server, message_server, model_server
+from chat_ui.ui import message_server, model_server
 from chat_ui.ui.follow import WINDOW, Follower
 from chat_ui.ui.pulse import pulse_of
 from tests.ui.conftest import conversation_of, on_this_thread, request_of
@@ -52,14 +52,8 @@ def test_the_pulse(service):
 def test_details(service):
     service.kept["c1"] = conversation_of("Hello", "Hi")
     functions = message_server.server_functions(service, on_this_thread)
-    answer = ask(functions, "message_details", {"conversation": "c1", "message": "m1"})
+    answer = ask(functions, "message_details", {"conversation": "c1", "message": "b1"})
     assert dict(answer["details"])["Modell"] == "Nicht bekannt: von Hand geändert oder importiert"
-
-
-def test_an_import(service):
-    functions = list_server.server_functions(service, on_this_thread)
-    sentence = ask(functions, "import_conversations", {"text": "{}"})["sentence"]
-    assert sentence == "2 Unterhaltungen importiert. 1 war nicht lesbar und wurde ausgelassen."
 
 
 def test_the_panel_model(service):

@@ -15,27 +15,27 @@ from tests.ui.conftest import THEN, conversation_of
 def test_a_message_without_other_versions_has_no_place_among_them():
     conversation = conversation_of("Hello", "Hi")
     assert bars(conversation, 30) == [
-        {"id": "m0", "role": "user", "parts": 1, "at": 0},
-        {"id": "m1", "role": "assistant", "parts": 1, "at": 0},
+        {"id": "b0", "role": "user", "parts": 1, "at": 0},
+        {"id": "b1", "role": "assistant", "parts": 1, "at": 0},
     ]
 
 
 def test_the_window_cuts_from_the_beginning():
     conversation = conversation_of(*map(str, range(8)))
-    assert [bar["id"] for bar in bars(conversation, 3)] == ["m5", "m6", "m7"]
+    assert [bar["id"] for bar in bars(conversation, 3)] == ["b5", "b6", "b7"]
 
 
 @pytest.mark.parametrize(
     ("head", "place"),
     [
-        ("m1", {"index": 0, "count": 3, "previous": None, "next": "m2"}),
-        ("m2", {"index": 1, "count": 3, "previous": "m1", "next": "m3"}),
-        ("m3", {"index": 2, "count": 3, "previous": "m2", "next": None}),
+        ("b1", {"index": 0, "count": 3, "previous": None, "next": "b2"}),
+        ("b2", {"index": 1, "count": 3, "previous": "b1", "next": "b3"}),
+        ("b3", {"index": 2, "count": 3, "previous": "b2", "next": None}),
     ],
 )
 def test_versions_are_counted_and_named(head, place):
     conversation = conversation_of("Hello", "Hi")
-    more = [Message(id_, "m0", "assistant", "Hey", THEN) for id_ in ("m2", "m3")]
+    more = [Message(id_, "b0", "assistant", "Hey", THEN) for id_ in ("b2", "b3")]
     conversation = replace(conversation, messages=(*conversation.messages, *more), head_id=head)
     assert bars(conversation, 30)[1] == {
         "id": head, "role": "assistant", "parts": 1, "at": 0, **place,
@@ -66,7 +66,7 @@ def test_the_digest_tells_other_bars_and_not_how_the_last_answer_grows():
     grown = replace(conversation, messages=(conversation.messages[0], thinking))
     assert bars(grown, 30) != bars(conversation, 30)
     assert digest(bars(grown, 30)) == before
-    other = Message("m2", "m0", "assistant", "Hey", THEN)
+    other = Message("b2", "b0", "assistant", "Hey", THEN)
     more = replace(conversation, messages=(*conversation.messages, other))
     assert digest(bars(more, 30)) != before
     assert digest(bars(conversation_of("Hello"), 30)) != before

@@ -14,7 +14,7 @@ from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.message_server import server_functions
 from tests.ui.conftest import OWNER, FakeService, conversation_of, on_this_thread, request_of
 
-M1 = {"conversation": "c1", "message": "m1"}
+M1 = {"conversation": "c1", "message": "b1"}
 CHANGES = ("edit_answer", "show_version", "branch", "python_script")
 NAMES = ("message_bars", "message_text", "message_details", *CHANGES)
 
@@ -42,7 +42,7 @@ def test_a_message_s_text_is_the_original(service):
 
 def test_the_bars_come_with_the_digest_that_the_status_names(service):
     answer = ask(service, "message_bars", {"conversation": "c1", "shown": 2})
-    assert [bar["id"] for bar in answer["bars"]] == ["m0", "m1"]
+    assert [bar["id"] for bar in answer["bars"]] == ["b0", "b1"]
     assert answer["digest"] == digest(bars(service.kept["c1"], 30))
 
 
@@ -62,8 +62,10 @@ def test_details_are_names_and_values(service):
     ],
 )
 def test_the_rest_is_passed_on_with_the_owner_of_the_cookie(service, name, more, asked, answer):
-    assert ask(service, name, {**M1, **more, "owner": "another"}) == answer
-    assert service.asked == [(name, OWNER, "c1", "m1", *asked)]
+    assert ask(service, name, {**M1, **more}) == answer
+    assert service.asked == [(name, OWNER, "c1", "b1", *asked)]
+    assert ask(service, name, {**M1, **more, "owner": "another"})["error"]
+    assert len(service.asked) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +78,7 @@ def test_strangers_and_those_without_a_cookie_get_a_sentence(service, name):
 
 @pytest.mark.parametrize("name", ["message_text", "message_details"])
 def test_an_unknown_message_is_told_as_such(service, name):
-    answer = ask(service, name, {"conversation": "c1", "message": "m7"})
+    answer = ask(service, name, {"conversation": "c1", "message": "b7"})
     assert "Something went wrong" not in answer["error"]
 
 

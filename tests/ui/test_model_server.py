@@ -16,6 +16,14 @@ from chat_ui.ui.offload import Threads
 from tests.ui.conftest import SMALL, FakeService, on_this_thread, request_of
 
 SECRET = "hf_secret"
+GIVEN: dict[str, dict[str, Any]] = {
+    "model_choices": {},
+    "search_models": {"text": "x"},
+    "any_card": {"model": "a/b"},
+    "switch_model": {"model": "a/b", "precision": "full"},
+    "cancel_load": {},
+    "unload_model": {},
+}
 
 
 def ask(service: FakeService, name: str, given: Any, request: Any = None) -> dict[str, Any]:
@@ -63,20 +71,18 @@ def test_a_change_is_passed_on_and_gives_nothing_back(service):
 
 def test_a_refusal_is_a_sentence_and_tells_whether_a_token_may_help(service):
     service.raises = BusyError("Another model is being loaded.", "Wait.")
-    given = {"model": "a/b", "precision": "full"}
-    assert ask(service, "switch_model", given) == {
+    assert ask(service, "switch_model", GIVEN["switch_model"]) == {
         "error": "Another model is being loaded. Wait.",
         "is_access": False,
     }
     service.raises = AccessError("It is gated.")
-    assert ask(service, "any_card", given)["is_access"] is True
+    assert ask(service, "any_card", GIVEN["any_card"])["is_access"] is True
 
 
 def test_a_token_is_neither_logged_nor_sent_back(service, caplog):
     service.raises = RuntimeError("a defect")
-    given = {"model": "a/b", "precision": "full", "token": SECRET}
     for name in ("any_card", "switch_model"):
-        answer = ask(service, name, given)
+        answer = ask(service, name, GIVEN[name] | {"token": SECRET})
         assert answer["error"].startswith("Something went wrong inside the app.")
         assert SECRET not in json.dumps(answer)
     too_long = ask(service, "any_card", {"model": "a/b", "token": SECRET * 100})
@@ -123,8 +129,7 @@ def test_whatever_a_browser_sends_gets_an_answer(service, given):
 def test_without_a_cookie_nothing_is_asked(service):
     for function in server_functions(service, on_this_thread):
         name = function.__name__
-        given = {"model": "a/b", "precision": "full", "text": "x"}
-        assert "cookie" in ask(service, name, given, request_of(None))["error"]
+        assert "cookie" in ask(service, name, GIVEN[name], request_of(None))["error"]
     assert service.asked == []
 
 
@@ -132,17 +137,17 @@ def test_where_the_model_is_fixed_only_the_loaded_one_is_told(tmp_path):
     service = FakeService(Settings(data_dir=tmp_path, door="share"))
     functions = server_functions(service, on_this_thread)  # type: ignore[arg-type]
     assert [one.__name__ for one in functions] == ["present_card"]
-    ask(service, "present_card", {"model": "a/other", "context": 2048, "token": SECRET})
+    ask(service, "present_card", {"context": 2048})
+    assert ask(service, "present_card", {"model": "a/other", "context": 2048})["error"]
     assert service.asked == [("model_card", "pocket-guide", 2048, "")]
 
 
 def test_the_service_is_never_called_on_the_event_loop_s_thread(service):
     functions = server_functions(service, Threads())
-    given = {"model": "a/b", "precision": "full", "text": "x"}
 
     async def all_of_them() -> None:
         for function in functions:
-            await function(given, request_of())
+            await function(GIVEN[function.__name__], request_of())
 
     asyncio.run(all_of_them())
     assert len(service.called) == len(functions)

@@ -94,9 +94,16 @@ def test_one_that_is_in_the_list_is_not_looked_up_again(service, pulse):
     assert "summary" not in [method for method, *_ in service.asked]
 
 
-@pytest.mark.parametrize("seen", [None, 5, "c1", [], {"conversation": ["c1"], "list": {}}])
-def test_it_takes_anything(pulse, seen):
-    assert pulse(seen)["running"] is False
+@pytest.mark.parametrize("seen", [5, "c1", [], {"conversation": ["c1"], "list": {}}, {"x": 1}])
+def test_it_takes_anything_and_answers_with_a_sentence(service, pulse, seen):
+    now = pulse(seen)
+    assert set(now) == {"server", "error"}
+    assert "Something went wrong" not in now["error"]
+    assert service.asked == []
+
+
+def test_a_page_that_knows_nothing_yet_is_told_all(pulse):
+    assert pulse({"conversation": None, "list": ""})["running"] is False
 
 
 def test_without_a_cookie_it_tells_nothing_but_why(service, pulse):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from chat_ui.chat.messages import ConversationSummary, Message, Numbers
-from chat_ui.service import ReplySnapshot
+from chat_ui.service import Place, ReplySnapshot
 from chat_ui.ui import status
 from tests.ui.conftest import READY, THEN, conversation_of
 
@@ -14,7 +14,7 @@ NUMBERS = Numbers(completion_tokens=57, first_token_s=0.1234, decode_tokens_per_
 
 
 def answer(state: str, numbers: Numbers = NUMBERS, error: str | None = None) -> Message:
-    return Message("m1", "m0", "assistant", "Hi", THEN, state, error, numbers)  # type: ignore[arg-type]
+    return Message("b1", "b0", "assistant", "Hi", THEN, state, error, numbers)  # type: ignore[arg-type]
 
 
 def shown(message: Message) -> status.Status:
@@ -68,6 +68,20 @@ def test_a_warning_beside_a_good_answer_is_told():
     assert shown(answer("complete", error="It could not be stored."))["notes"] == [
         "It could not be stored."
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (Place(2, 15.4, False), "2 before you, about 15 s"),
+        (Place(1, None, False), "1 before you"),
+        (Place(0, 0.0, False), "You are next, about 1 s"),
+        (Place(0, 200.0, True), "Waiting for another answer of yours to end, about 3 min"),
+    ],
+)
+def test_who_waits_sees_the_place_and_a_guess(place, text):
+    now = ReplySnapshot(1, "waiting", "", "writing", None, Numbers(), place)
+    assert status.phase(now, READY) == text
 
 
 def test_while_text_comes_the_announced_text_stays_the_same():
@@ -142,10 +156,10 @@ def test_numbers_begin_with_a_capital_after_a_sentence():
 def test_the_version_changes_with_messages_and_with_what_is_shown_of_them():
     conversation = conversation_of("Hello", "Hi")
     later = replace(conversation, updated_at=THEN + timedelta(seconds=1))
-    switched = replace(conversation, head_id="m0")
+    switched = replace(conversation, head_id="b0")
     versions = {status.version(one) for one in (conversation, later, switched)}
     assert len(versions) == 3
-    line = ConversationSummary("c1", "Title", THEN, head_id="m1")
+    line = ConversationSummary("c1", "Title", THEN, head_id="b1")
     assert status.version(line) == status.version(conversation)
 
 
@@ -154,7 +168,7 @@ def test_a_temporary_chat_says_so_whatever_it_does():
     chat = conversation_of("Hello", "Hi", conversation_id="t1")
     assert status.conversation_status(chat, 0)["notes"] == [told]
     assert status.conversation_status(chat, 0)["temporary"] is True
-    question = replace(chat, head_id="m0")
+    question = replace(chat, head_id="b0")
     assert status.conversation_status(question, 0)["notes"] == [told]
     now = ReplySnapshot(1, "writing", "a", "writing", None, Numbers(dropped_messages=1))
     assert status.writing_status(chat, 0, now, READY)["notes"] == [

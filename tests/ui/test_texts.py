@@ -15,7 +15,7 @@ from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, Numbers
 from chat_ui.chat.recipe import Recipe
 from chat_ui.service import Choice, ChoiceGroup, Loading, Measured, ModelStatus, ReplySnapshot
-from chat_ui.ui import details, list_server, model_card, model_line, page, status, view
+from chat_ui.ui import details, model_card, model_line, page, status, view
 from chat_ui.ui.texts import (
     ENGLISH,
     FOLDER,
@@ -86,7 +86,7 @@ def test_every_text_is_used_and_every_one_that_is_used_is_there():
     assert not [key for key in unused if not key.startswith(tuple(begun))]
     assert begun <= {
         *("rail.", "message.", "precision.", "settings.", "status.", "line.", "card."),
-        "quantity.",
+        *("quantity.", "refusal."),
     }
 
 
@@ -311,9 +311,3 @@ def test_what_is_said_of_models_to_choose_from_is_all_from_the_texts(fits):
             card = card_of(choice, one, machine="№", **changes)
             said = model_card.card(card, say)
             assert not untranslated(said, "verdict", "id", "kind", "kind_of", "suggested", "ask_at")
-
-
-def test_what_is_said_of_the_list_is_all_from_the_texts():
-    assert not untranslated(
-        [list_server.imported(1, 0, Pseudo()), list_server.imported(2, 3, Pseudo())]
-    )

@@ -233,6 +233,14 @@ def test_a_note_says_how_an_answer_ended(last: Message, parts: list[str]) -> Non
     assert notes == [part[0] in "*…" for part in parts]
 
 
+def test_an_answer_that_took_too_long_does_not_say_that_it_has_too_many_tokens() -> None:
+    numbers = Numbers(completion_tokens=57, time_limit_s=120)
+    last = replace(message("a", "length"), numbers=numbers)
+    content = view.messages(conversation(message("question"), last))[-1]["content"]
+    sentence = "Stopped after 120 s, the limit of this server. Press Continue for the rest."
+    assert sentence in original(content[1]["text"])
+
+
 def test_the_tokens_of_an_answer_that_went_on_are_not_called_its_limit() -> None:
     last = replace(
         message("a", "length"),

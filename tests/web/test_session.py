@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from chat_ui.errors import StartupError
-from chat_ui.limits import Door
+from chat_ui.limits import LIMITS, Door, Limits
 from chat_ui.settings import Settings
-from chat_ui.web.session import IDENTITY_FILE, Identity, SessionMiddleware, open_identity
+from chat_ui.web.session import (
+    IDENTITY_FILE,
+    SESSION_PATH,
+    Identity,
+    SessionMiddleware,
+    open_identity,
+)
 
 IDENTITY = Identity("0123abcd", b"s" * 32)
 
@@ -26,11 +33,10 @@ async def tell_owner(request: Request) -> JSONResponse:
     return JSONResponse(request.state.owner)
 
 
-def client(data_dir: Path, door: Door = "local") -> TestClient:
+def client(data_dir: Path, door: Door = "local", limits: Limits = LIMITS["local"]) -> TestClient:
     routes = [Route("/", tell_owner), Route("/x", tell_owner, methods=["GET", "POST"])]
-    return TestClient(
-        SessionMiddleware(Starlette(routes=routes), Settings(data_dir=data_dir, door=door))
-    )
+    settings = Settings(data_dir=data_dir, door=door, limits=limits)
+    return TestClient(SessionMiddleware(Starlette(routes=routes), settings))
 
 
 def test_the_first_page_gives_a_cookie_that_later_requests_are_known_by(
@@ -76,7 +82,60 @@ def test_a_cookie_that_was_not_minted_here_is_replaced(tmp_path: Path) -> None:
 def test_on_a_space_the_cookie_lives_in_the_frame(tmp_path: Path) -> None:
     with client(tmp_path, "space") as browser:
         cookie = browser.get("/").headers["set-cookie"]
-    assert "SameSite=None; Secure; Partitioned" in cookie
+    assert cookie.startswith("__Host-")
+    assert "Path=/;" in cookie
+    assert "Domain" not in cookie
+    assert "; HttpOnly; Secure; SameSite=None; Partitioned" in cookie
+
+
+def test_through_a_shared_link_no_neighbour_can_plant_a_cookie(tmp_path: Path) -> None:
+    name = open_identity(tmp_path).cookie_name
+    planted = open_identity(tmp_path).mint()
+    with client(tmp_path, "share") as browser:
+        cookie = browser.get("/", headers={"host": "abc.gradio.live"}).headers["set-cookie"]
+        assert cookie.startswith(f"__Host-{name}=")
+        assert "; HttpOnly; Secure; SameSite=Lax" in cookie
+        answer = browser.post(
+            "/x", headers={"host": "abc.gradio.live", "cookie": f"{name}={planted}"}
+        )
+        assert answer.json() is None
+        # Its owner comes by http, where a browser takes no secure cookie.
+        local = browser.get("/", headers={"host": "127.0.0.1:7860"}).headers["set-cookie"]
+        assert local.startswith(f"{name}=")
+        assert "Secure" not in local
+
+
+def test_a_page_whose_browser_refuses_the_cookie_has_a_token_of_its_own(tmp_path: Path) -> None:
+    with client(tmp_path) as browser:
+        first, other = browser.get(SESSION_PATH).json(), browser.get(SESSION_PATH).json()
+        assert not first["is_kept"]
+        headers = {"x-chat-ui-session": first["token"]}
+        owner = browser.post("/x", headers=headers).json()
+        assert owner == browser.post("/x", headers=headers).json()
+        headers = {"x-chat-ui-session": other["token"]}
+        assert browser.post("/x", headers=headers).json() not in (owner, None)
+        assert browser.post("/x", headers={"x-chat-ui-session": "a" * 88}).json() is None
+
+
+def test_a_browser_that_keeps_the_cookie_is_told_so_and_no_token(tmp_path: Path) -> None:
+    with client(tmp_path) as browser:
+        browser.get("/")
+        assert browser.get(SESSION_PATH).json() == {"is_kept": True}
+
+
+def test_so_many_new_visitors_come_in_a_minute_and_old_ones_always(tmp_path: Path) -> None:
+    limits = replace(LIMITS["space"], visitors_per_minute=2)
+    with client(tmp_path, limits=limits) as browser:
+        browser.get("/")
+        kept = dict(browser.cookies)
+        browser.cookies.clear()
+        assert browser.get(SESSION_PATH).status_code == 200
+        full = browser.get("/")
+        assert (full.status_code, full.headers["retry-after"]) == (503, "60")
+        assert "set-cookie" not in full.headers
+        assert browser.get(SESSION_PATH).status_code == 503
+        browser.cookies.update(kept)
+        assert browser.get("/").status_code == 200
 
 
 def test_two_installs_have_two_cookie_names(tmp_path: Path) -> None:

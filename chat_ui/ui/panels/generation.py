@@ -1,15 +1,16 @@
 """The panel "Generation": how answers are sampled. A new setting is one entry in `SETTINGS`.
 
-What comes back from the browser may be anything; `config` makes a checked GenerationConfig of it.
+What comes back from the browser may be anything; `ui/events.py` checks it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
 
 from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig
+from chat_ui.limits import Limits
 from chat_ui.service import ChatService
 from chat_ui.ui.i18n import I18N
 from chat_ui.ui.offload import Offload
@@ -24,43 +25,21 @@ class Setting:
 
     Attributes:
         name: in GenerationConfig.
-        control: makes its control.
-        value: makes a value of GenerationConfig of the control's.
+        control: makes its control, for what visitors may ask for.
         is_basic: it is always shown.
         has_note: a sentence below it depends on the loaded model; see `model_line.py`.
     """
 
     name: str
-    control: Callable[[], Component]
-    value: Callable[[Any], Any]
+    control: Callable[[Limits], Component]
     is_basic: bool = False
     has_note: bool = False
 
 
-def _whole(value: Any) -> Any:
-    # JSON has one kind of number: 512 may come as 512.0.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _seed(value: Any) -> Any:
-    return None if value in (None, "") else _whole(value)
-
-
-def _lines(value: Any) -> Any:
-    # Only "\n": a stop string may hold any other white space.
-    if value is None:
-        return ()
-    return tuple(line for line in value.split("\n") if line) if isinstance(value, str) else value
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
 def _slider(
     name: str, low: float, high: float, step: float, value: float, *, has_info: bool = False
-) -> Callable[[], Component]:
-    return lambda: gr.Slider(
+) -> Callable[[Limits], Component]:
+    return lambda limits: gr.Slider(
         low,
         high,
         value,
@@ -72,7 +51,14 @@ def _slider(
     )
 
 
-def _seed_box() -> Component:
+def _new_tokens(limits: Limits) -> Component:
+    most = min(limits.new_tokens, MAX_NEW_TOKENS)
+    low, step = (16, 16) if most > 16 else (0, 1)  # a slider wants a range
+    value = min(most, DEFAULT.max_new_tokens)
+    return _slider("max_new_tokens", low, most, step, value)(limits)
+
+
+def _seed_box(limits: Limits) -> Component:
     return gr.Textbox(
         label=I18N("settings.seed"),
         placeholder=I18N("settings.seed_random"),
@@ -81,58 +67,45 @@ def _seed_box() -> Component:
     )
 
 
-def _seed_number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _seed(value)
-    text = value.strip()
-    # isascii, because int() also takes digits of other scripts. Anything else is refused by name.
-    return _seed(int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text)
-
-
 DEFAULT: Final = GenerationConfig()
 
 SETTINGS: Final = (
     Setting(
         "temperature",
         _slider("temperature", 0.0, 2.0, 0.05, DEFAULT.temperature, has_info=True),
-        _same,
         is_basic=True,
     ),
-    Setting("top_p", _slider("top_p", 0.05, 1.0, 0.01, DEFAULT.top_p), _same, is_basic=True),
+    Setting("top_p", _slider("top_p", 0.05, 1.0, 0.01, DEFAULT.top_p), is_basic=True),
     Setting(
         "max_new_tokens",
-        _slider("max_new_tokens", 16, MAX_NEW_TOKENS, 16, DEFAULT.max_new_tokens),
-        _whole,
+        _new_tokens,
         is_basic=True,
     ),
-    Setting("top_k", _slider("top_k", 0, 200, 1, DEFAULT.top_k, has_info=True), _whole),
-    Setting("min_p", _slider("min_p", 0.0, 1.0, 0.01, DEFAULT.min_p), _same),
+    Setting("top_k", _slider("top_k", 0, 200, 1, DEFAULT.top_k, has_info=True)),
+    Setting("min_p", _slider("min_p", 0.0, 1.0, 0.01, DEFAULT.min_p)),
     Setting(
         "repetition_penalty",
         _slider("repetition_penalty", 0.5, 2.0, 0.05, DEFAULT.repetition_penalty, has_info=True),
-        _same,
     ),
-    Setting("seed", _seed_box, _seed_number, has_note=True),
+    Setting("seed", _seed_box, has_note=True),
     Setting(
         "stop",
-        lambda: gr.Textbox(
+        lambda limits: gr.Textbox(
             label=I18N("settings.stop"),
             info=I18N("settings.stop_info"),
             lines=2,
             max_lines=8,
             elem_id="set-stop-strings",
         ),
-        _lines,
     ),
     Setting(
         "assisted",
-        lambda: gr.Checkbox(
+        lambda limits: gr.Checkbox(
             DEFAULT.assisted,
             label=I18N("settings.assisted"),
             info=I18N("settings.assisted_info"),
             elem_id="set-assisted-generation",
         ),
-        _same,
         has_note=True,
     ),
 )
@@ -140,8 +113,9 @@ SETTINGS: Final = (
 
 def build(service: ChatService, offload: Offload) -> Controls:
     """The panel's controls by name."""
+    limits = service.settings.limits
     controls: Controls = {
-        setting.name: setting.control() for setting in SETTINGS if setting.is_basic
+        setting.name: setting.control(limits) for setting in SETTINGS if setting.is_basic
     }
     # Shown where the loaded model's template has such a switch (`model_line.py`).
     controls["thinking"] = gr.Checkbox(
@@ -150,7 +124,7 @@ def build(service: ChatService, offload: Offload) -> Controls:
     with gr.Accordion(I18N("settings.more"), open=False, elem_id="more-settings"):
         for setting in SETTINGS:
             if not setting.is_basic:
-                controls[setting.name] = setting.control()
+                controls[setting.name] = setting.control(limits)
                 if setting.has_note:
                     # The script writes what is true of the loaded model, as text.
                     note = f'<p class="setting-note" id="note-{setting.name}"></p>'
@@ -167,17 +141,5 @@ def build(service: ChatService, offload: Offload) -> Controls:
 
 
 def in_order(controls: Controls) -> list[Component]:
-    """The panel's controls in the order in which `config` takes their values."""
+    """The panel's controls in the order of `SETTINGS`."""
     return [controls[setting.name] for setting in SETTINGS]
-
-
-def config(values: Sequence[Any]) -> GenerationConfig:
-    """The settings of one answer, from the controls' raw values.
-
-    Raises:
-        InvalidRequestError: a value is missing, of the wrong type, or out of its range.
-    """
-    named = {
-        setting.name: setting.value(value) for setting, value in zip(SETTINGS, values, strict=True)
-    }
-    return GenerationConfig(**named)

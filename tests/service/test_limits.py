@@ -1,0 +1,154 @@
+"""What a visitor may ask of the service: turns in a minute, tokens, time, conversations."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.messages import Numbers
+from chat_ui.engine.protocol import Started
+from chat_ui.errors import BusyError, NotAllowedError
+from chat_ui.limits import LIMITS
+from chat_ui.service import ChatService, Reply, ReplyOptions
+from chat_ui.service.rates import Rates
+from tests.service.conftest import ended
+from tests.service.test_waiting import ANNA, BEN, CARL, OPTIONS, Clock
+
+Make = Callable[..., ChatService]
+
+
+def rates(clock: Clock, **limits: int) -> Rates:
+    return Rates(replace(LIMITS["local"], **limits), clock)
+
+
+def test_a_minute_slides() -> None:
+    clock = Clock()
+    turns = rates(clock, turns_per_minute_per_visitor=2)
+    for _ in range(2):
+        turns.refuse_surplus(ANNA)
+        turns.count(ANNA)
+        clock.now += 10
+    with pytest.raises(BusyError, match=r"2 answers in a minute.*again in 40 s\."):
+        turns.refuse_surplus(ANNA)
+    turns.refuse_surplus(BEN)
+    clock.now += 40
+    turns.refuse_surplus(ANNA)
+    turns.count(ANNA)
+    with pytest.raises(BusyError, match=r"again in 10 s\."):
+        turns.refuse_surplus(ANNA)
+
+
+def test_all_visitors_have_a_minute_together_and_are_forgotten_after_it() -> None:
+    clock = Clock()
+    turns = rates(clock, turns_per_minute=2)
+    for owner in (ANNA, BEN):
+        turns.refuse_surplus(owner)
+        turns.count(owner)
+    with pytest.raises(BusyError, match=r"The server has begun 2 answers.*again in 60 s\."):
+        turns.refuse_surplus(CARL)
+    clock.now += 60
+    turns.refuse_surplus(CARL)
+    assert not turns._turns
+
+
+def test_without_a_limit_nothing_is_remembered() -> None:
+    turns = rates(Clock())
+    turns.count(ANNA)
+    assert not turns._turns
+
+
+def test_every_way_to_begin_an_answer_is_a_turn(make_service: Make) -> None:
+    service = make_service(limits={"turns_per_minute_per_visitor": 4})
+    first = ended(service.reply(ANNA, None, "Hello", OPTIONS))
+    chat = first.conversation_id
+    ended(service.regenerate(ANNA, chat, OPTIONS))
+    ended(service.continue_answer(ANNA, chat, None, OPTIONS))
+    question = service.conversation(ANNA, chat).path()[0].id
+    ended(service.edit_question(ANNA, chat, question, "Hi", OPTIONS))
+    before = len(service.conversation(ANNA, chat).messages)
+    with pytest.raises(BusyError, match="You have begun 4 answers in a minute"):
+        service.regenerate(ANNA, chat, OPTIONS)
+    with pytest.raises(BusyError, match="in a minute"):
+        service.reply(ANNA, None, "Hello", OPTIONS)
+    assert len(service.conversation(ANNA, chat).messages) == before
+    assert len(service.conversations(ANNA)) == 1
+    assert ended(service.reply(BEN, None, "Hello", OPTIONS)).snapshot().state == "complete"
+
+
+def test_more_new_tokens_than_may_be_are_lowered_and_the_answer_says_so(
+    make_service: Make,
+) -> None:
+    service = make_service(limits={"new_tokens": 5})
+    options = ReplyOptions(config=GenerationConfig(max_new_tokens=50, seed=1))
+    reply = ended(service.reply(ANNA, None, "slow", options))
+    [_, answer] = service.conversation(ANNA, reply.conversation_id).path()
+    assert (answer.state, answer.numbers.completion_tokens) == ("length", 5)
+    assert answer.recipe is not None
+    assert answer.recipe.config.max_new_tokens == 5
+
+
+def test_an_answer_ends_after_its_time_and_can_go_on(make_service: Make) -> None:
+    service = make_service(limits={"answer_seconds": 1})
+    reply = ended(service.reply(ANNA, None, "slow", OPTIONS))
+    [_, answer] = service.conversation(ANNA, reply.conversation_id).path()
+    assert (answer.state, answer.error) == ("length", None)
+    assert answer.numbers.time_limit_s == 1
+    assert answer.content.startswith("word")
+    further = service.continue_answer(ANNA, reply.conversation_id, None, OPTIONS)
+    further.stop()
+    further = ended(further)
+    assert further.snapshot().state == "stopped"
+    assert further.snapshot().numbers.time_limit_s is None
+
+
+def test_waiting_is_no_writing() -> None:
+    reply = Reply("c", "m", Numbers(), 0.0)
+    reply.enter("queued")
+    assert reply.written_s() == 0
+    reply.take(Started(0))
+    assert reply.written_s() > 0
+
+
+@pytest.fixture
+def full(make_service: Make) -> ChatService:
+    """A service that keeps two conversations of a visitor, and has them."""
+    service = make_service(limits={"conversations_per_visitor": 2})
+    for text in ("one", "two"):
+        ended(service.reply(ANNA, None, text, OPTIONS))
+    return service
+
+
+FULL = r"keeps 2 conversations for one visitor\. Delete some first"
+
+
+def test_a_conversation_too_many_is_refused_however_it_comes(full: ChatService) -> None:
+    [newest, _] = full.conversations(ANNA)
+    answer = full.conversation(ANNA, newest.id).path()[-1].id
+    _, file = full.export_json(ANNA, newest.id)
+    for call in (
+        lambda: full.reply(ANNA, None, "three", OPTIONS),
+        lambda: full.branch(ANNA, newest.id, answer),
+        lambda: full.add_conversations(ANNA, file),
+    ):
+        with pytest.raises(NotAllowedError, match=FULL):
+            call()
+    assert [c.title for c in full.conversations(ANNA)] == ["two", "one"]
+    # What is there goes on, and others and temporary ones have room.
+    ended(full.reply(ANNA, newest.id, "more", OPTIONS))
+    ended(full.reply(BEN, None, "Hello", OPTIONS))
+    ended(full.reply(ANNA, None, "Hello", OPTIONS, is_temporary=True))
+
+
+def test_a_deleted_conversation_makes_room_which_an_undo_has_to_find_again(
+    full: ChatService,
+) -> None:
+    [newest, _] = full.conversations(ANNA)
+    full.delete_conversation(ANNA, newest.id)
+    ended(full.reply(ANNA, None, "three", OPTIONS))
+    with pytest.raises(NotAllowedError, match=FULL):
+        full.restore_conversation(ANNA, newest.id)
+    assert [c.title for c in full.conversations(ANNA)] == ["three", "one"]
+    full.delete_conversation(ANNA, full.conversations(ANNA)[0].id)
+    full.restore_conversation(ANNA, newest.id)
+    assert [c.title for c in full.conversations(ANNA)] == ["two", "one"]

@@ -1,0 +1,91 @@
+"""So many requests at once, of one visitor and in all."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from starlette.types import Message
+
+from chat_ui.limits import LIMITS
+from chat_ui.web.connections import STRANGERS, Connections
+from chat_ui.web.rate import Rate
+
+LIMIT = replace(LIMITS["share"], connections=20, connections_per_visitor=2)
+
+
+class Held:
+    """An app whose requests stay open until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.guarded = Connections(self, LIMIT)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    def ask(self, owner: str | None) -> asyncio.Task[int]:
+        """Ask; the status of the answer."""
+        return asyncio.create_task(self._ask(owner))
+
+    async def _ask(self, owner: str | None) -> int:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        await self.guarded({"type": "http", "state": {"owner": owner}}, receive, send)
+        return int(sent[0]["status"])
+
+
+def test_one_visitor_has_few_and_leaves_room_for_others() -> None:
+    async def run() -> None:
+        held = Held()
+        first, second = held.ask("ann"), held.ask("ann")
+        await asyncio.sleep(0)
+        assert await held.ask("ann") == 429
+        other = held.ask("ben")
+        await asyncio.sleep(0)
+        held.go.set()
+        assert [await one for one in (first, second, other)] == [200] * 3
+        assert await held.ask("ann") == 200  # those before have ended
+
+    asyncio.run(run())
+
+
+def test_all_together_have_so_many() -> None:
+    async def run() -> None:
+        held = Held()
+        open_ones = [held.ask(str(number)) for number in range(LIMIT.connections)]
+        await asyncio.sleep(0)
+        assert await held.ask("one more") == 503
+        held.go.set()
+        assert {await one for one in open_ones} == {200}
+
+    asyncio.run(run())
+
+
+def test_those_without_a_session_share_one_allowance() -> None:
+    async def run() -> None:
+        held = Held()
+        open_ones = [held.ask(None) for _ in range(LIMIT.connections_per_visitor * STRANGERS)]
+        await asyncio.sleep(0)
+        assert await held.ask(None) == 429
+        held.go.set()
+        assert {await one for one in open_ones} == {200}
+
+    asyncio.run(run())
+
+
+def test_a_minute_slides() -> None:
+    now = [0.0]
+    rate = Rate(2, lambda: now[0])
+    assert [rate.takes(), rate.takes(), rate.takes()] == [True, True, False]
+    now[0] = 59.9
+    assert not rate.takes()
+    now[0] = 60.0
+    assert rate.takes()
+    assert all(Rate(0).takes() for _ in range(1000))

@@ -1,0 +1,126 @@
+"""What is posted and names nothing of the page ends before Gradio reads it."""
+
+import json
+from typing import Any
+
+import gradio as gr
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from chat_ui.settings import Settings
+from chat_ui.ui import page
+from chat_ui.web.posts import CALL, JOIN, PostMiddleware
+from tests.ui.conftest import FakeService
+
+TYPE = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    service: Any = FakeService(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    return page.build_page(service)
+
+
+@pytest.fixture
+def client(demo):
+    async def echo(request: Request) -> JSONResponse:
+        return JSONResponse((await request.body()).decode())
+
+    routes = [Route(path, echo, methods=["POST"]) for path in (JOIN, CALL, CALL + "/", "/other")]
+    app = Starlette(routes=routes, middleware=[Middleware(PostMiddleware, demo=demo)])
+    with TestClient(app) as client:
+        yield client
+
+
+def join(demo: gr.Blocks, name: str, values: list[Any], **more: Any) -> dict[str, Any]:
+    (fn, *_) = [fn for fn in demo.fns.values() if fn.name == name]
+    return {"fn_index": fn._id, "data": values, "session_hash": "a1", "trigger_id": 5, **more}
+
+
+def call(demo: gr.Blocks, name: str, data: Any) -> dict[str, Any]:
+    for block in demo.blocks.values():
+        if name in [fn.__name__ for fn in getattr(block, "server_fns", ())]:
+            sent = {"component_id": block._id, "fn_name": name, "data": data}
+            return {**sent, "session_hash": "a1"}
+    raise AssertionError(name)
+
+
+def status(client: TestClient, path: str, body: Any, headers: dict[str, str] = TYPE) -> int:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = client.post(path, content=content, headers=headers)
+    if answer.status_code == 200:
+        assert answer.json().encode() == content, "what is passed on is what came"
+    else:
+        assert "nothing that the page asks for" in answer.text
+    code: int = answer.status_code
+    return code
+
+
+def test_what_the_page_asks_for_is_passed_on_as_it_came(client, demo):
+    assert status(client, JOIN, join(demo, "stop", ["c1"])) == 200
+    assert status(client, JOIN, join(demo, "follow", ["c1", 20], event_data={"a": 1})) == 200
+    for path in (CALL, CALL + "/"):
+        assert status(client, path, call(demo, "pulse", {"conversation": None})) == 200
+    assert status(client, "/other", b"anything") == 200
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fn_index": 10**9}, {"fn_index": "1"}, {"fn_index": True}, {"fn_index": None},
+        {"data": []}, {"data": ["a", "b"]}, {"data": "a"}, {"data": [["a"]]}, {"data": [{"a": 1}]},
+        {"session_hash": None}, {"session_hash": "../x"}, {"session_hash": "a" * 65},
+        {"trigger_id": "x"}, {"event_data": {"a": {"b": 1}}}, {"oauth_token": "x"},
+        {"batched": True}, {"event_id": "x"}, {"simple_format": True},
+    ],
+)  # fmt: skip
+def test_an_event_that_is_none_of_the_page_s_is_refused(client, demo, more):
+    assert status(client, JOIN, join(demo, "stop", ["c1"]) | more) == 400
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fn_name": "postprocess"}, {"fn_name": "__init__"}, {"fn_name": 5}, {"component_id": 0},
+        {"component_id": "x"}, {"data": [1]}, {"data": "x"}, {"data": {"a": [1]}}, {"x": 1},
+    ],
+)  # fmt: skip
+def test_a_call_that_is_none_of_the_page_s_is_refused(client, demo, more):
+    assert status(client, CALL, call(demo, "pulse", {}) | more) == 400
+
+
+def test_events_that_run_in_the_browser_alone_are_none(client, demo):
+    alone = [fn for fn in demo.fns.values() if fn.fn is None]
+    assert alone
+    for fn in alone:
+        values = [None] * len(fn.inputs)
+        body = {"fn_index": fn._id, "data": values, "session_hash": "a1"}
+        assert status(client, JOIN, body) == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"null", b"[]", b"5", b"\xff", b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000,
+     b'{"data": [NaN]}', b'{"data": [Infinity]}'],
+)  # fmt: skip
+def test_what_is_no_json_object_is_refused(client, body):
+    assert status(client, JOIN, body) == 400
+    assert status(client, CALL, body) == 400
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", ""])
+def test_only_json_is_read(client, demo, kind):
+    assert status(client, JOIN, join(demo, "stop", ["c1"]), {"content-type": kind}) == 400
+    assert status(client, CALL, call(demo, "pulse", {}), {"content-type": kind}) == 400
+
+
+def test_each_function_of_the_page_takes_nothing_but_plain_values(demo):
+    """Else a component's own reading of a value, such as a file's path, would be reached."""
+    inputs = {type(one) for fn in demo.fns.values() if fn.fn is not None for one in fn.inputs}
+    assert inputs == {gr.Textbox, gr.Checkbox, gr.Number, gr.Slider}
+    assert not [fn for fn in demo.fns.values() if fn.fn is not None and fn.preprocess]
