@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fix lock guide screenshots bench dev browser
+.PHONY: help install run test check fix lock guide screenshots space bench dev browser
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,10 @@ guide: install ## Build the pocket guide
 
 screenshots: dev browser ## Take the screenshots of the documentation
 	$(BIN)/python -m tools.screenshots
+
+space: install ## Make a Hugging Face Space in build/space (TORCH=2.9.1 MODEL=id UPLOAD=owner/name)
+	$(BIN)/python -m tools.space $(if $(TORCH),--torch $(TORCH)) $(if $(MODEL),--model $(MODEL)) \
+	  $(if $(UPLOAD),--upload $(UPLOAD))
 
 bench: $(VENV)/.installed-bench ## Measure speed and memory (options: make bench ARGS="--quick")
 	$(BIN)/python -m tools.bench $(ARGS)

@@ -1,7 +1,7 @@
 """chat_ui: chat with a transformers model in the browser. Builds the parts and puts them together.
 
 `python app.py` serves. `from app import demo` gives the page alone: nothing is read, opened or
-loaded before its first visitor.
+loaded before its first visitor, but for the model on ZeroGPU.
 """
 
 import logging
@@ -46,14 +46,14 @@ def make_app(
         instruments: count models and measure this machine; the real ones if None.
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
-    from chat_ui.service import ChatService, load_model
+    from chat_ui.service import ChatService, loader
     from chat_ui.ui import page, privacy
     from chat_ui.web import server
     from chat_ui.web.guard import Hosts
     from chat_ui.web.key import Keys
 
     hosts, keys = Hosts.of(settings), Keys.of(settings)
-    service = ChatService(settings, load or load_model, instruments)
+    service = ChatService(settings, load or loader(settings), instruments)
     demo = page.build_page(service)
     policy = privacy.policy_page(settings)
     options = page.launch_options() | server.launch_options(

@@ -42,6 +42,7 @@ class Settings:
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
         logs_events: whether a line is printed for each answer and each refusal, without content.
+        is_zero_gpu: whether this is a Space that is lent a GPU for each answer.
         model_memory_bytes: what all loaded models may take; None for what is free.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
@@ -63,6 +64,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
     logs_events: bool = False
+    is_zero_gpu: bool = False
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -78,6 +80,11 @@ class Settings:
     def is_public(self) -> bool:
         """Whether strangers come."""
         return self.door != "local"
+
+    @property
+    def disk_vanishes(self) -> bool:
+        """Whether all that is kept is gone after a restart: on a Space without storage at /data."""
+        return self.door == "space" and not self.data_dir.is_relative_to(SPACE_DISK)
 
 
 def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Settings:
@@ -103,7 +110,9 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
 
     share = flags.share or _is_true(environ.get("CHAT_UI_SHARE", ""))
     door = _door(given("door"), share, environ)
-    unload_after = given("unload_after") or ("0" if door == "local" else "30")
+    is_zero_gpu = door == "space" and _is_true(environ.get("SPACES_ZERO_GPU", ""))
+    # On ZeroGPU a model is loaded at the start and at no other time.
+    unload_after = given("unload_after") or ("0" if door == "local" or is_zero_gpu else "30")
     data_dir, memory = given("data_dir"), given("model_memory")
     return Settings(
         host=given("host", "GRADIO_SERVER_NAME") or "127.0.0.1",
@@ -128,6 +137,7 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         allowed_hosts=_hosts(given("allowed_hosts") or ""),
         space_host=environ.get("SPACE_HOST", "").lower(),
         logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
+        is_zero_gpu=is_zero_gpu,
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",

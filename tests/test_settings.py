@@ -197,3 +197,19 @@ def test_a_space_with_storage_keeps_its_data_there(
     assert read([], {}).data_dir != tmp_path / "chat_ui"
     monkeypatch.setattr(module, "SPACE_DISK", tmp_path / "missing")
     assert read([], {"SPACE_ID": "a/b"}).data_dir.parent != tmp_path
+
+
+def test_a_zerogpu_space_keeps_its_model() -> None:
+    """One that is unloaded couldn't be loaded again without a restart."""
+    space = {"SPACE_ID": "me/chat", "SPACES_ZERO_GPU": "true"}
+    assert read([], space).is_zero_gpu
+    assert read([], space).unload_after_s == 0
+    assert read([], {"SPACE_ID": "me/chat"}).unload_after_s == 1800
+    assert not read([], {"SPACES_ZERO_GPU": "true"}).is_zero_gpu  # on one's own machine
+
+
+def test_a_space_without_storage_says_that_its_disk_vanishes() -> None:
+    space = {"SPACE_ID": "me/chat"}
+    assert read(["--data-dir", "/somewhere"], space).disk_vanishes
+    assert not read(["--data-dir", "/data/chat_ui"], space).disk_vanishes
+    assert not read(["--data-dir", "/somewhere"], {}).disk_vanishes

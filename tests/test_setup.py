@@ -33,7 +33,7 @@ DEV = {"axe-playwright-python", "hypothesis", "mypy", "playwright", "pytest", "r
 
 TARGETS = {
     *("help", "install", "run", "test", "check", "fix"),
-    *("lock", "guide", "screenshots", "bench"),
+    *("lock", "guide", "screenshots", "space", "bench"),
 }
 
 

@@ -92,7 +92,7 @@ class Answer:
 
     def fail(self, error: BaseException) -> None:
         """End it with a sentence about `error`, unless it has ended."""
-        self._end(Failed(_as_sentence(error, self._precision)))
+        self._end(Failed(as_shown_error(error, self._precision)))
 
     def _end(self, event: Finished | Failed) -> None:
         if self.ended:
@@ -114,7 +114,8 @@ class Answer:
             self.ended = True
 
 
-def _as_sentence(error: BaseException, precision: Precision) -> ChatUIError:
+def as_shown_error(error: BaseException, precision: Precision) -> ChatUIError:
+    """What a person is told of an error while a model answers; the log gets the error itself."""
     if isinstance(error, ChatUIError):
         return error
     if is_out_of_memory(error):

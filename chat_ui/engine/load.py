@@ -32,6 +32,7 @@ from chat_ui.errors import BadCheckpointError, LoadCancelledError, ModelError
 from chat_ui.models import checkpoint, hub, safety
 from chat_ui.models.architecture import window_tokens
 from chat_ui.models.checkpoint import Checkpoint
+from chat_ui.models.memory import DeviceKind
 from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision, quantized_as
 from chat_ui.models.spec import ModelSpec
@@ -122,15 +123,19 @@ def load_model(
     progress: Progress = ignore,
     anyway: bool = False,
     speedup: Speedup = float32_speedup,
+    device: DeviceKind | None = None,
 ) -> LoadedModel:
-    """Load a model, without an engine; the arguments and errors of `load_engine`."""
+    """Load a model, without an engine; the arguments and errors of `load_engine`.
+
+    With a device, its weights are put there and stay as they were read.
+    """
     found = checkpoint.read(spec.folder or hub.download(spec.id, progress))
 
     def load() -> LoadedModel:
         try:
             progress(_READING)
             refuse(found, precision, anyway=anyway)
-            return _load(spec, precision, found, progress, speedup)
+            return _load(spec, precision, found, progress, speedup, device)
         except BaseException as error:
             _forget_frames(error)
             if not isinstance(error, Exception):  # such as a library's panic
@@ -169,6 +174,7 @@ def _load(
     found: Checkpoint,
     progress: Progress,
     speedup: Speedup,
+    device: DeviceKind | None,
 ) -> LoadedModel:
     from transformers import AutoConfig, GenerationConfig, pipeline
 
@@ -176,8 +182,8 @@ def _load(
     config = _without_code(AutoConfig.from_pretrained(str(found.folder), **FROM_DISK))
     tokenizer = _load_tokenizer(found)
     template = ChatTemplate(tokenizer)
-    model = weights.read(found, config, precision, progress)
-    reason = prepare(model, precision, progress, speedup)
+    model = weights.read(found, config, precision, progress, device)
+    reason = "" if device else prepare(model, precision, progress, speedup)
     progress(_WARMING_UP)
     quantized_modules, left_modules = weights.module_counts(model)
     eos = _eos_token_ids(model, tokenizer, template)

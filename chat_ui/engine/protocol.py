@@ -48,7 +48,7 @@ class EngineFacts:
         dtype: of the weights that are not quantized, such as "bfloat16".
         dtype_reason: a sentence where `dtype` is not the checkpoint's own, else empty.
         device: such as "cpu" or "cuda:0".
-        kind: the engine's name: "batched", "single" or "fake".
+        kind: the engine's name: "batched", "single", "zerogpu" or "fake".
         parameters: of the whole model.
         weight_bytes: what the loaded weights and their scales take, with those of the draft model.
         window_tokens: the context window: prompt and answer together.

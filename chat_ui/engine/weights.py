@@ -17,6 +17,7 @@ from chat_ui.engine.protocol import ModuleCounts
 from chat_ui.errors import BadCheckpointError, ModelError
 from chat_ui.models import memory
 from chat_ui.models.checkpoint import Checkpoint
+from chat_ui.models.memory import DeviceKind
 from chat_ui.models.progress import Progress
 from chat_ui.models.quantization import QUANTIZATIONS, Precision, quantized_as
 
@@ -31,7 +32,13 @@ _QUANTIZED: Final = frozenset(
 _PACKED: Final = ("qweight", "weight_packed")
 
 
-def read(found: Checkpoint, config: Any, precision: Precision, progress: Progress) -> Any:
+def read(
+    found: Checkpoint,
+    config: Any,
+    precision: Precision,
+    progress: Progress,
+    device: DeviceKind | None = None,
+) -> Any:
     """The model with its weights.
 
     Args:
@@ -39,6 +46,7 @@ def read(found: Checkpoint, config: Any, precision: Precision, progress: Progres
         config: its config, as transformers has it.
         precision: as asked for. What is quantized after loading is not quantized yet.
         progress: told of each weight.
+        device: where they are put; the best place that there is if None.
 
     Raises:
         ModelError: the weights are not what was asked for.
@@ -47,7 +55,7 @@ def read(found: Checkpoint, config: Any, precision: Precision, progress: Progres
     from transformers import AutoModelForCausalLM
 
     method = QUANTIZATIONS[precision]
-    device = memory.device_kind()
+    device = device or memory.device_kind()
     _dequantize(found, config)
     with weights_told(progress, "quantizing" if method.config else "reading"):
         model, report = AutoModelForCausalLM.from_pretrained(

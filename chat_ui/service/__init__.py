@@ -16,7 +16,7 @@ from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.files import Added
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
-from chat_ui.service.loading import load_model
+from chat_ui.service.loading import loader
 from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
 from chat_ui.service.status import Loading, ModelStatus
@@ -56,6 +56,6 @@ __all__ = [
     "ReplySnapshot",
     "Verdict",
     "leaderboards",
-    "load_model",
+    "loader",
     "log_to_stderr",
 ]

@@ -74,6 +74,8 @@ def open_backend(
     # Both are asked only once there is a host, which needs them.
     activity = Activity()
     machine = ThisMachine(settings.data_dir, instruments, lambda: host.is_quiet, activity)
+    if settings.is_zero_gpu:
+        machine.close()  # there is no GPU to measure between answers
     forecasts = Forecasts(
         machine,
         instruments,

@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from chat_ui.engine.protocol import Engine
+from chat_ui.engine.protocol import Engine, LoadEngine
 from chat_ui.errors import LoadCancelledError
 from chat_ui.models import memory
 from chat_ui.models.libraries import import_transformers
 from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision
-from chat_ui.models.spec import ModelSpec
+from chat_ui.models.spec import ModelSpec, find
 from chat_ui.service.status import Loading, named
+from chat_ui.settings import Settings
 
 # A rate is that of the last seconds: a connection changes.
 _WINDOW_S: Final = 5.0
@@ -120,6 +121,21 @@ class Load:
         if len(samples) < 2 or samples[-1][0] - samples[0][0] < _MIN_RATE_S:
             return None
         return (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])
+
+
+def loader(settings: Settings) -> LoadEngine:
+    """What loads models here. Call it on the main thread, before the page is built.
+
+    On ZeroGPU the model is loaded now: a GPU can be prepared for at no other time.
+
+    Raises:
+        ModelError: on ZeroGPU, the model can't be loaded.
+    """
+    if not settings.is_zero_gpu:
+        return load_model
+    from chat_ui.engine.zerogpu import load_at_start  # noqa: PLC0415  where `spaces` is installed
+
+    return load_at_start(find(settings.model), settings.precision)
 
 
 def load_model(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -199,8 +200,10 @@ class Replies:
                 at_end=lambda: self._room.leave(ticket),
             )
             reply.waits(ticket.place)
+            # In its starter's context, which says of whom an engine may borrow a GPU.
+            context = copy_context()
             thread = threading.Thread(
-                target=self._run, args=(reply, job, ticket), name="reply", daemon=True
+                target=context.run, args=(self._run, reply, job, ticket), name="reply", daemon=True
             )
             with self._lock:
                 thread.start()  # first: where no thread can be had, nothing has begun

@@ -16,6 +16,7 @@ KINDS = [
     "fake",
     pytest.param("single", marks=pytest.mark.torch),
     pytest.param("batched", marks=pytest.mark.torch),
+    pytest.param("zerogpu", marks=pytest.mark.torch),
 ]
 
 

@@ -4,25 +4,36 @@ import gc
 import itertools
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest import mock
 
 import torch
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
-from chat_ui.engine import batched, load, single
+from chat_ui.engine import batched, load, single, zerogpu
 from chat_ui.engine.batched import BatchedEngine
+from chat_ui.engine.loaded import LoadedModel
 from chat_ui.engine.protocol import Engine, Request
 from chat_ui.engine.single import SingleEngine
+from chat_ui.engine.zerogpu import ZeroGPUEngine
+from chat_ui.models.memory import DeviceKind
 from tests.contract.harness import Reader
 from tests.engine import random_models
 
 # The libraries' million objects, which every collection would walk: 0.2 s, four times an engine.
 gc.freeze()
+
+ENGINES: Final[dict[str, Callable[[LoadedModel], Engine]]] = {
+    "single": SingleEngine,
+    "batched": BatchedEngine,
+    "zerogpu": ZeroGPUEngine,
+}
+# Where a model is read to, where that isn't the loader's to choose.
+DEVICES: Final[dict[str, DeviceKind]] = {"zerogpu": "cpu"}
 
 
 @dataclass(frozen=True)
@@ -55,17 +66,18 @@ class RealHarness:
                 return self._plan.tokens[self._number - 1]
 
         self._patches = [
-            mock.patch.object(module, "Sampler", PlannedSampler) for module in (batched, single)
+            mock.patch.object(module, "Sampler", PlannedSampler)
+            for module in (batched, single, zerogpu)
         ]
         plans[0] = _Plan([5, 6])  # the batched engine's probe
         for patch in self._patches:
             patch.start()
         spec = random_models.spec(random_models.write(folder / "tiny"))
-        loaded = load.load_model(spec, "full", speedup=lambda model: 1.0)
+        loaded = load.load_model(spec, "full", speedup=lambda model: 1.0, device=DEVICES.get(kind))
         self.kind = kind
         self.loaded = loaded
         self._model = weakref.ref(loaded.model)
-        self.engine: Engine = BatchedEngine(loaded) if kind == "batched" else SingleEngine(loaded)
+        self.engine: Engine = ENGINES[kind](loaded)
         self._plans = plans
         self._seeds = itertools.count(1)
 
