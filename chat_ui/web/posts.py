@@ -3,19 +3,27 @@
 Gradio looks up what a post names and hands over what it carries before any code of ours is asked;
 a name that is none, a value too few or a list in a list ends there in an exception, whose traceback
 goes to the log. What the values may be is checked where they arrive, in `ui/events.py`.
+
+An open page is named by a `session_hash` that its browser draws with Math.random and sends in
+addresses, and whoever knows it gets what Gradio streams to that page. So it is bound here to the
+visitor who used it first.
 """
 
 import json
+from collections import OrderedDict
 from typing import Annotated, Any, Final, NoReturn
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 JOIN: Final = "/gradio_api/queue/join"
 CALL: Final = "/gradio_api/component_server"
+STREAM: Final = "/gradio_api/queue/data"
+# As many open pages as are remembered for each whose state Gradio keeps.
+PAGES_PER_SESSION: Final = 8
 
 Scalar = bool | int | float | str | None
 
@@ -45,16 +53,47 @@ class Call(Post):
     data: dict[str, Scalar] | None
 
 
-class PostMiddleware:
-    """Refuses posts that name nothing of the page.
+class Pages:
+    """Whose open pages are whose.
 
     Args:
-        app: the next ASGI app.
-        demo: the page, built.
+        most: how many are remembered; then the ones that were not used for longest are forgotten.
     """
 
-    def __init__(self, app: ASGIApp, demo: gr.Blocks) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._owners: OrderedDict[str, str] = OrderedDict()
+
+    def are(self, session_hash: str, scope: Scope) -> bool:
+        """Whether the page is the asking visitor's; one that is nobody's becomes theirs.
+
+        A visitor whose browser refuses the cookie can't show who they are in an address, so nothing
+        is bound to such a one.
+        """
+        state = scope["state"]
+        owner = state["owner"] if state["has_cookie"] else None
+        bound = self._owners.get(session_hash)
+        if bound is None and owner is not None:
+            self._owners[session_hash] = bound = owner
+            if len(self._owners) > self._most:
+                self._owners.popitem(last=False)
+        if bound == owner and bound is not None:
+            self._owners.move_to_end(session_hash)
+        return bound is None or bound == owner
+
+
+class PostMiddleware:
+    """Refuses posts that name nothing of the page, and what asks for another visitor's open page.
+
+    Args:
+        app: the next ASGI app; the one before has put the owner into the scope.
+        demo: the page, built.
+        sessions: how many pages' state Gradio keeps.
+    """
+
+    def __init__(self, app: ASGIApp, demo: gr.Blocks, sessions: int) -> None:
         self._app = app
+        self._pages = Pages(sessions * PAGES_PER_SESSION)
         # Those without a function of ours run in the browser alone.
         self._events = {fn._id: len(fn.inputs) for fn in demo.fns.values() if fn.fn is not None}
         self._calls = {
@@ -66,6 +105,11 @@ class PostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         path = scope.get("path", "").removesuffix("/")
+        if scope["type"] == "http" and path == STREAM:
+            hashes = QueryParams(scope["query_string"]).getlist("session_hash")
+            if not all(self._pages.are(one, scope) for one in hashes):
+                await _absent()(scope, receive, send)
+                return
         if scope["type"] != "http" or scope["method"] != "POST" or path not in (JOIN, CALL):
             await self._app(scope, receive, send)
             return
@@ -73,9 +117,13 @@ class PostMiddleware:
         if body is None:
             return  # the visitor left, or sent too much: the guard answers
         is_json = Headers(scope=scope).get("content-type", "").startswith("application/json")
-        if not is_json or not self._is_ours(path, body):
+        post = self._read(path, body) if is_json else None
+        if post is None:
             refusal = PlainTextResponse("This is nothing that the page asks for.\n", 400)
             await refusal(scope, receive, send)
+            return
+        if not self._pages.are(post.session_hash, scope):
+            await _absent()(scope, receive, send)
             return
         first = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -84,16 +132,21 @@ class PostMiddleware:
 
         await self._app(scope, receive_again, send)
 
-    def _is_ours(self, path: str, body: bytes) -> bool:
+    def _read(self, path: str, body: bytes) -> Post | None:
+        """The post, if it names an event or a call of the page and as many values as that takes."""
         try:
             given: Any = json.loads(body, parse_constant=_refuse)
             if path == JOIN:
                 event = Join.model_validate(given)
-                return self._events.get(event.fn_index) == len(event.data)
+                return event if self._events.get(event.fn_index) == len(event.data) else None
             call = Call.model_validate(given)
         except (ValueError, RecursionError):  # of JSON, of UTF-8, and pydantic's
-            return False
-        return (call.component_id, call.fn_name) in self._calls
+            return None
+        return call if (call.component_id, call.fn_name) in self._calls else None
+
+
+def _absent() -> PlainTextResponse:
+    return PlainTextResponse("There is no such page. Reload yours.\n", 404)
 
 
 async def _body(receive: Receive) -> bytes | None:

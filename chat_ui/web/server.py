@@ -68,7 +68,7 @@ def launch_options(
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),
                 Middleware(VisitorsMiddleware, visitors=visitors),
-                Middleware(PostMiddleware, demo=demo),
+                Middleware(PostMiddleware, demo=demo, sessions=settings.limits.sessions),
             ],
             "routes": [
                 health_route(service),

@@ -131,11 +131,14 @@ class SessionMiddleware:
         name = (HOST_PREFIX if is_secure else "") + identity.cookie_name
         token = _cookie(scope, name)
         owner = identity.owner(token) if token else None
+        has_cookie = owner is not None
         if owner is None and (given := _header(scope, SESSION_HEADER)):
             owner = identity.owner(given)
         # With which the browser is told to drop its cookie, when its owner wants to be forgotten.
         dropped = _set_cookie(name, "", self._settings.door, is_secure, age_s=0)
-        scope.setdefault("state", {}).update(owner=owner, dropped_cookie=dropped)
+        scope.setdefault("state", {}).update(
+            owner=owner, has_cookie=has_cookie, dropped_cookie=dropped
+        )
         asks = (scope["type"], scope.get("method"), scope["path"])
         if asks == ("http", "GET", SESSION_PATH):
             await self._tell_session(identity, owner)(scope, receive, send)

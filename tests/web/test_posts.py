@@ -6,15 +6,17 @@ from typing import Any
 import gradio as gr
 import pytest
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
 from chat_ui.ui import page
-from chat_ui.web.posts import CALL, JOIN, PostMiddleware
+from chat_ui.web.posts import CALL, JOIN, PAGES_PER_SESSION, STREAM, PostMiddleware
 from tests.ui.conftest import FakeService
 
 TYPE = {"content-type": "application/json"}
@@ -32,9 +34,25 @@ def client(demo):
         return JSONResponse((await request.body()).decode())
 
     routes = [Route(path, echo, methods=["POST"]) for path in (JOIN, CALL, CALL + "/", "/other")]
-    app = Starlette(routes=routes, middleware=[Middleware(PostMiddleware, demo=demo)])
+    routes.append(Route(STREAM, echo))
+    posts = Middleware(PostMiddleware, demo=demo, sessions=1)
+    app = Starlette(routes=routes, middleware=[Middleware(AsOwner), posts])
     with TestClient(app) as client:
         yield client
+
+
+class AsOwner:
+    """Takes the owner from a header, and whether that came by cookie."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            owner = Headers(scope=scope).get("owner")
+            has_cookie = owner is not None and "token" not in owner
+            scope.setdefault("state", {}).update(owner=owner, has_cookie=has_cookie)
+        await self._app(scope, receive, send)
 
 
 def join(demo: gr.Blocks, name: str, values: list[Any], **more: Any) -> dict[str, Any]:
@@ -124,3 +142,36 @@ def test_each_function_of_the_page_takes_nothing_but_plain_values(demo):
     inputs = {type(one) for fn in demo.fns.values() if fn.fn is not None for one in fn.inputs}
     assert inputs == {gr.Textbox, gr.Checkbox, gr.Number, gr.Slider}
     assert not [fn for fn in demo.fns.values() if fn.fn is not None and fn.preprocess]
+
+
+def test_an_open_page_is_its_first_visitor_s(client, demo):
+    def stream(owner: str | None, page: str = "a1") -> int:
+        headers = {} if owner is None else {"owner": owner}
+        code: int = client.get(f"{STREAM}?session_hash={page}", headers=headers).status_code
+        return code
+
+    def send(owner: str | None, post: dict[str, Any]) -> int:
+        path = JOIN if "fn_index" in post else CALL
+        headers = {} if owner is None else {"owner": owner}
+        code: int = client.post(path, json=post, headers=headers).status_code
+        return code
+
+    posts = [join(demo, "stop", ["c1"]), call(demo, "pulse", {"conversation": None})]
+    assert [send("ann", post) for post in posts] == [200, 200]
+    assert stream("ann") == 200
+    for other in ("ben", "ben's token", None):
+        assert [send(other, post) for post in posts] == [404, 404]
+        assert stream(other) == 404
+    assert stream("ben", "b2") == 200
+    # One whose browser refuses the cookie has nothing to show for it in a stream's address.
+    assert [send("token", post | {"session_hash": "c3"}) for post in posts] == [200, 200]
+    assert stream(None, "c3") == 200
+
+
+def test_pages_that_are_used_are_remembered_and_their_number_is_bounded(client):
+    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"}).status_code == 200
+    for number in range(10 * PAGES_PER_SESSION):
+        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
+        client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"})
+    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ben"}).status_code == 404
+    assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "ann"}).status_code == 200
