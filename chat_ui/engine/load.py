@@ -191,7 +191,8 @@ def _load(
     # How to sample is each request's own affair: nothing of the model's defaults may mix in.
     model.generation_config = GenerationConfig(eos_token_id=list(eos), pad_token_id=pad)
     return LoadedModel(
-        pipeline=pipeline("text-generation", model=model, tokenizer=tokenizer),
+        # Without a device it moves the model to a GPU, where it finds one.
+        pipeline=pipeline("text-generation", model=model, tokenizer=tokenizer, device=device),
         model=model,
         tokenizer=tokenizer,
         template=template,

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import spaces
+import torch
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import PromptMessage
 from chat_ui.engine import zerogpu
 from chat_ui.engine.load import load_engine, load_model
+from chat_ui.engine.loaded import release
 from chat_ui.engine.protocol import Failed, Finished, Request
 from chat_ui.engine.zerogpu import ZeroGPUEngine, load_at_start
 from chat_ui.errors import EngineError, ModelError
+from chat_ui.models import memory
 from chat_ui.models.spec import ModelSpec
 from tests.contract.harness import DEADLINE_S, Reader
 from tests.engine import random_models
@@ -192,6 +195,18 @@ def test_a_worker_that_dies_ends_its_answer(
 
     monkeypatch.setattr(zerogpu, "_on_gpu", spaces.GPU(dies))
     assert isinstance(answered(engine).wait(), Failed)
+
+
+def test_a_model_is_read_on_the_cpu_though_there_seems_to_be_a_gpu(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`spaces` says that there is one, and lets only the main thread put something there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(memory, "free_bytes", lambda kind: 10**10)
+    loaded = load_model(spec, "full", device="cpu")
+    assert str(loaded.model.device) == "cpu"
+    monkeypatch.undo()
+    release(loaded)
 
 
 def test_a_model_is_handed_out_once(spec: ModelSpec) -> None:
