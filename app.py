@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from chat_ui.service import ChatService, Instruments, LoadEngine
-    from chat_ui.web.guard import Hosts
+    from chat_ui.web.hosts import Hosts
     from chat_ui.web.key import Keys
 
 
@@ -49,7 +49,7 @@ def make_app(
     from chat_ui.service import ChatService, loader
     from chat_ui.ui import page, privacy
     from chat_ui.web import server
-    from chat_ui.web.guard import Hosts
+    from chat_ui.web.hosts import Hosts
     from chat_ui.web.key import Keys
 
     hosts, keys = Hosts.of(settings), Keys.of(settings)

@@ -16,6 +16,10 @@ from chat_ui.limits import Limits
 STRANGERS: Final = 8
 
 
+# Asked by whoever watches the server, above all when it is full.
+UNCOUNTED: Final = ("/healthz", "/metrics")
+
+
 class Connections:
     """Refuses a request where too many are open.
 
@@ -30,7 +34,7 @@ class Connections:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in UNCOUNTED:
             await self._app(scope, receive, send)
             return
         visitor = scope["state"]["owner"] or ""

@@ -6,12 +6,10 @@ counted while they come in; each answer carries the headers that keep a model's 
 out. Whose conversation something is, is not decided here.
 """
 
-import ipaddress
+import asyncio
 import logging
 import re
-import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.limits import Door
 from chat_ui.settings import Settings
+from chat_ui.web.hosts import Hosts
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,10 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
 )
 # By path, the limit of a body that may be longer than `body_bytes`.
 BODY_LIMITS: Final = {"/import": "import_bytes"}
+KEY_BODY_BYTES: Final = 1024  # whoever sends it need not be known yet
+# A body that takes longer keeps a place that others wait for.
+READ_S: Final = 60.0
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_PATH: Final = 2048
 
 # Gradio builds functions from text and puts scripts into the page, so these two can't be taken
@@ -96,55 +97,6 @@ def security_headers(door: Door) -> dict[str, str]:
     return headers if door == "space" else headers | {"x-frame-options": "DENY"}
 
 
-@dataclass(slots=True)
-class Hosts:
-    """The names that this server may be asked under.
-
-    Another name that leads here is a foreign page's trick to read ours (DNS rebinding), so only
-    what we know is taken. Addresses in figures can't be rebound; where the server listens beyond
-    this machine, they and this machine's own name are known, too.
-
-    Attributes:
-        own: names that only this server has, lower case, without ports. A page under one of them
-            is ours, whatever name a proxy asks us for.
-        known: beside them, the names of the machine that every server on it has.
-        takes_addresses: whether any address in figures is taken.
-    """
-
-    own: set[str] = field(default_factory=set)
-    known: set[str] = field(default_factory=lambda: set(LOOPBACK))
-    takes_addresses: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Hosts":
-        """The hosts of these settings."""
-        hosts = cls()
-        hosts.add_own(*settings.allowed_hosts, settings.space_host)
-        if settings.host not in LOOPBACK and settings.host != "::1":
-            hosts.takes_addresses = True
-            machine = (settings.host, socket.gethostname(), socket.getfqdn())
-            hosts.known.update(name.lower() for name in machine)
-        return hosts
-
-    def add_own(self, *names: str) -> None:
-        """Take these names, too; "" is none."""
-        self.own.update(name.lower() for name in names if name)
-
-    def takes(self, host: str) -> bool:
-        """Whether a Host header's value is one of them."""
-        name = _without_port(host)
-        return (
-            name in self.own or name in self.known or (self.takes_addresses and _is_address(name))
-        )
-
-    def is_ours(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin is served by this server, which was asked for as `host`."""
-        scheme, separator, netloc = origin.lower().partition("://")
-        if not separator or scheme not in ("http", "https"):
-            return False
-        return netloc == host.lower() or _without_port(netloc) in self.own
-
-
 class Guard:
     """Refuses what the page never asks for, and gives each answer its headers.
 
@@ -183,20 +135,21 @@ class Guard:
             await refusal(scope, receive, guarded.send)
             return
         limit = self._limit(scope["path"])
-        body = _Body(receive, limit)
+        body = _Body(receive, limit, READ_S)
 
         async def send_whole(message: Message) -> None:
             # Whatever the app makes of a body that was cut off is no answer to what was sent.
-            if guarded.is_begun or not body.is_too_long:
+            if guarded.is_begun or not body.is_cut:
                 await guarded.send(message)
 
         try:
             await self._app(scope, body.receive, send_whole)
         except Exception:
-            if not body.is_too_long:
+            if not body.is_cut:
                 raise
-        if body.is_too_long and not guarded.is_begun:
-            await _too_long(limit)(scope, receive, guarded.send)
+        if body.is_cut and not guarded.is_begun:
+            refusal = _too_long(limit) if body.is_too_long else _too_slow()
+            await refusal(scope, receive, guarded.send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
@@ -220,6 +173,8 @@ class Guard:
         return _too_long(limit) if int(length) > limit else None
 
     def _limit(self, path: str) -> int:
+        if path == "/key":
+            return KEY_BODY_BYTES
         limit: int = getattr(self._limits, BODY_LIMITS.get(path, "body_bytes"))
         return limit
 
@@ -230,7 +185,7 @@ class Guard:
 
     def _is_asked_by_us(self, method: str, path: str, headers: Headers) -> bool:
         """Whether our own page asks, or none: a program, or a person who typed the address."""
-        origin = None if method in READ else headers.get("origin")
+        origin = headers.get("origin")
         if origin is not None and not self._hosts.is_ours(origin, headers.get("host", "")):
             return False
         if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
@@ -259,35 +214,37 @@ class _Answer:
 
 
 class _Body:
-    """Passes a body on until it is longer than it may be; the app then sees a visitor who left."""
+    """Passes a body on until it is longer, or takes longer, than it may; the app then sees that its
+    visitor left.
+    """
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, read_s: float) -> None:
         self._receive, self._left = receive, limit
-        self.is_too_long = False
+        self._ends_at: float | None = asyncio.get_running_loop().time() + read_s
+        self.is_too_long = self.is_too_slow = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the app got less than was sent."""
+        return self.is_too_long or self.is_too_slow
 
     async def receive(self) -> Message:
-        if self.is_too_long:
+        if self.is_cut:
             return {"type": "http.disconnect"}
-        message = await self._receive()
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                message = await self._receive()
+        except TimeoutError:
+            self.is_too_slow = True
+            return {"type": "http.disconnect"}
         if message["type"] == "http.request":
+            if not message.get("more_body", False):
+                self._ends_at = None  # what comes now is that the visitor has left
             self._left -= len(message.get("body", b""))
             if self._left < 0:
                 self.is_too_long = True
                 return {"type": "http.disconnect"}
         return message
-
-
-def _without_port(host: str) -> str:
-    match = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d{1,5})?", host.lower())
-    return match[1].removesuffix(".") if match else ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _is_static(path: str) -> bool:
@@ -296,6 +253,10 @@ def _is_static(path: str) -> bool:
 
 def _too_long(limit: int) -> PlainTextResponse:
     return _refused(413, f"The request is longer than the {limit:,} bytes that are taken.")
+
+
+def _too_slow() -> PlainTextResponse:
+    return _refused(408, "The request took too long to come. Send it again.")
 
 
 def _refused(status: int, sentence: str) -> PlainTextResponse:

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
-from chat_ui.web.guard import LOOPBACK
-from chat_ui.web.session import Identity, open_identity
+from chat_ui.web.session import Identity, is_https, open_identity
 
 KEY_BYTES: Final = 32
 WRONG_TRIES: Final = 5
@@ -152,7 +151,11 @@ class KeyMiddleware:
         """What is answered here; None for what goes on to the app."""
         path, method = request.url.path, request.method
         if path == "/key" and method == "POST":
-            form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+            try:
+                body = await request.body()
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
+            form = dict(parse_qsl(body.decode("utf-8", "replace")))
             return self._exchange(request, dict.fromkeys(_NAMES, form.get("key", "")))
         is_in = not self._keys.visitor or request.state.is_owner or self._has(request, "key")
         given = {name: text for name, text in request.query_params.items() if name in _NAMES}
@@ -179,8 +182,7 @@ class KeyMiddleware:
                 self._cookie_value(name),
                 httponly=True,
                 samesite="lax",
-                # Browsers take no secure cookies over http, except some of them at loopback.
-                secure=(request.url.hostname or "") not in LOOPBACK | {"::1"},
+                secure=is_https(self._settings.door, request.headers.get("host", "")),
             )
         return answer
 

@@ -11,6 +11,9 @@ visitor who used it first.
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
 import gradio as gr
@@ -24,8 +27,14 @@ CALL: Final = "/gradio_api/component_server"
 STREAM: Final = "/gradio_api/queue/data"
 # As many open pages as are remembered for each whose state Gradio keeps.
 PAGES_PER_SESSION: Final = 8
+# More than one visitor has open; one that draws new names for pages pushes out their own.
+PAGES_PER_VISITOR: Final = 32
+# Gradio keeps what an event gives until the page's stream fetches it, without end. A page that
+# begins sends a few before its stream is there.
+UNREAD_EVENTS: Final = 32
 
-Scalar = bool | int | float | str | None
+Number = Annotated[float, Field(allow_inf_nan=False)]  # 1e999 is one to JSON
+Scalar = bool | int | Number | str | None
 
 
 class Post(BaseModel):
@@ -53,8 +62,33 @@ class Call(Post):
     data: dict[str, Scalar] | None
 
 
+@dataclass(slots=True)
+class OpenPage:
+    """One open page.
+
+    Attributes:
+        owner: whose; None for one whose browser refuses the cookie, and can't be known again.
+        streams: how many streams of it are open.
+        unread: how many events it began while none was.
+    """
+
+    owner: str | None
+    streams: int = 0
+    unread: int = 0
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """While a stream of it is open."""
+        self.streams += 1
+        self.unread = 0
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+
 class Pages:
-    """Whose open pages are whose.
+    """The open pages, and whose they are.
 
     Args:
         most: how many are remembered; then the ones that were not used for longest are forgotten.
@@ -62,24 +96,28 @@ class Pages:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._pages: OrderedDict[str, OpenPage] = OrderedDict()
 
-    def are(self, session_hash: str, scope: Scope) -> bool:
-        """Whether the page is the asking visitor's; one that is nobody's becomes theirs.
-
-        A visitor whose browser refuses the cookie can't show who they are in an address, so nothing
-        is bound to such a one.
-        """
+    def of(self, session_hash: str, scope: Scope) -> OpenPage | None:
+        """The page, if it is the asking visitor's; one that is nobody's becomes theirs."""
         state = scope["state"]
         owner = state["owner"] if state["has_cookie"] else None
-        bound = self._owners.get(session_hash)
-        if bound is None and owner is not None:
-            self._owners[session_hash] = bound = owner
-            if len(self._owners) > self._most:
-                self._owners.popitem(last=False)
-        if bound == owner and bound is not None:
-            self._owners.move_to_end(session_hash)
-        return bound is None or bound == owner
+        page = self._pages.get(session_hash)
+        if page is None:
+            page = self._pages[session_hash] = OpenPage(owner)
+            self._forget_some(owner)
+        elif page.owner not in (None, owner):
+            return None
+        self._pages.move_to_end(session_hash)
+        return page
+
+    def _forget_some(self, owner: str | None) -> None:
+        own = [name for name, page in self._pages.items() if page.owner == owner]
+        # Those who can't be told apart have as many together as there are.
+        if owner is not None and len(own) > PAGES_PER_VISITOR:
+            del self._pages[own[0]]
+        elif len(self._pages) > self._most:
+            self._pages.popitem(last=False)
 
 
 class PostMiddleware:
@@ -106,10 +144,14 @@ class PostMiddleware:
         """ASGI entry."""
         path = scope.get("path", "").removesuffix("/")
         if scope["type"] == "http" and path == STREAM:
-            hashes = QueryParams(scope["query_string"]).getlist("session_hash")
-            if not all(self._pages.are(one, scope) for one in hashes):
+            names = QueryParams(scope["query_string"]).getlist("session_hash")
+            page = self._pages.of(names[0], scope) if len(names) == 1 else None
+            if page is None:
                 await _absent()(scope, receive, send)
                 return
+            with page.streaming():
+                await self._app(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] != "POST" or path not in (JOIN, CALL):
             await self._app(scope, receive, send)
             return
@@ -122,9 +164,15 @@ class PostMiddleware:
             refusal = PlainTextResponse("This is nothing that the page asks for.\n", 400)
             await refusal(scope, receive, send)
             return
-        if not self._pages.are(post.session_hash, scope):
+        page = self._pages.of(post.session_hash, scope)
+        if page is None:
             await _absent()(scope, receive, send)
             return
+        if path == JOIN and not page.streams:
+            page.unread += 1
+            if page.unread > UNREAD_EVENTS:
+                await _unread()(scope, receive, send)
+                return
         first = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_again() -> Message:
@@ -147,6 +195,11 @@ class PostMiddleware:
 
 def _absent() -> PlainTextResponse:
     return PlainTextResponse("There is no such page. Reload yours.\n", 404)
+
+
+def _unread() -> PlainTextResponse:
+    sentence = "This page fetches nothing of what it asks for. Reload it.\n"
+    return PlainTextResponse(sentence, 429, {"retry-after": "10"})
 
 
 async def _body(receive: Receive) -> bytes | None:

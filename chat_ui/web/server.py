@@ -22,8 +22,9 @@ from chat_ui.service import ChatService
 from chat_ui.settings import Settings
 from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.connections import Connections
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
 from chat_ui.web.health import health_route
+from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
 from chat_ui.web.key import KeyMiddleware, Keys
 from chat_ui.web.metrics import Visitors, VisitorsMiddleware, metrics_route
@@ -130,7 +131,8 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
     )
     say(f"chat_ui is at {keys.visitors_link(local_url)}")
     if keys.owner and not service.settings.owner_key:
-        say(f"Owner: {keys.owners_link(local_url)}")
+        space = service.settings.space_host
+        say(f"Owner: {keys.owners_link(f'https://{space}' if space else local_url)}")
     if service.settings.is_public:
         StopSwitch(service.settings.data_dir, service.stop_all_replies).watch(ending)
     if service.settings.opens_tunnel:
@@ -165,10 +167,12 @@ def _close(demo: gr.Blocks) -> None:
 def _on_signals(ending: threading.Event) -> None:
     def force() -> None:
         log.error("ending took longer than %s s", END_DEADLINE_S)
+        close_link()  # or its program lives on, and publishes whoever takes the port next
         os._exit(0)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if ending.is_set():
+            close_link()
             os._exit(1)  # the second time, at once
         ending.set()
         # From here on, because a model in the middle of a batch may hold its thread for longer than

@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chat_ui.errors import StartupError
 from chat_ui.limits import Door
 from chat_ui.settings import Settings
+from chat_ui.web.hosts import host_name, is_address
 from chat_ui.web.rate import Rate
 
 IDENTITY_FILE: Final = "identity.json"
@@ -42,7 +43,6 @@ SESSION_HEADER: Final = b"x-chat-ui-session"
 # A browser takes such a cookie from this very host alone: no neighbour can plant another visitor's.
 # Source: RFC 6265bis, section 4.1.3.2.
 HOST_PREFIX: Final = "__Host-"
-LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        identity, is_secure = self._opened(), self._is_secure(scope)
+        identity, is_secure = self._opened(), is_https(self._settings.door, _header(scope, b"host"))
         name = (HOST_PREFIX if is_secure else "") + identity.cookie_name
         token = _cookie(scope, name)
         owner = identity.owner(token) if token else None
@@ -170,15 +170,6 @@ class SessionMiddleware:
             return _many()
         return JSONResponse({"is_kept": False, "token": identity.mint()})
 
-    def _is_secure(self, scope: Scope) -> bool:
-        """Whether the visitor is reached by https: the tunnel and the Space's front end it for us,
-        so the request itself doesn't say. A link's owner comes by http from this machine, too.
-        """
-        if self._settings.door == "share":
-            host = _header(scope, b"host").rsplit(":", 1)[0]
-            return host.lower() not in LOOPBACK
-        return self._settings.door == "space"
-
     def _opened(self) -> Identity:
         with self._opening:
             if self._identity is None:
@@ -196,6 +187,22 @@ def _cookie(scope: Scope, name: str) -> str | None:
             if morsel is not None:
                 return morsel.value
     return None
+
+
+def is_https(door: Door, host: str) -> bool:
+    """Whether a visitor comes by https, outside which browsers drop secure cookies.
+
+    The request itself doesn't say: the tunnel and the Space's front end https before us. A link is
+    also opened by http: on this machine, and by an address in figures on its network.
+
+    Args:
+        door: which one is served.
+        host: the Host header's value.
+    """
+    if door == "share":
+        name = host_name(host)
+        return name != "localhost" and not is_address(name)
+    return door == "space"
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -24,11 +24,11 @@ class Held:
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    def ask(self, owner: str | None) -> asyncio.Task[int]:
+    def ask(self, owner: str | None, path: str = "/") -> asyncio.Task[int]:
         """Ask; the status of the answer."""
-        return asyncio.create_task(self._ask(owner))
+        return asyncio.create_task(self._ask(owner, path))
 
-    async def _ask(self, owner: str | None) -> int:
+    async def _ask(self, owner: str | None, path: str) -> int:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -37,7 +37,8 @@ class Held:
         async def receive() -> Message:
             return {"type": "http.request"}
 
-        await self.guarded({"type": "http", "state": {"owner": owner}}, receive, send)
+        scope = {"type": "http", "path": path, "state": {"owner": owner}}
+        await self.guarded(scope, receive, send)
         return int(sent[0]["status"])
 
 
@@ -62,7 +63,9 @@ def test_all_together_have_so_many() -> None:
         open_ones = [held.ask(str(number)) for number in range(LIMIT.connections)]
         await asyncio.sleep(0)
         assert await held.ask("one more") == 503
+        watching = held.ask(None, "/healthz")  # by whoever would restart a server that is full
         held.go.set()
+        assert await watching == 200
         assert {await one for one in open_ones} == {200}
 
     asyncio.run(run())

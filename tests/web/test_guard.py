@@ -18,7 +18,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from chat_ui.limits import DOORS, LIMITS, Door
 from chat_ui.settings import Settings
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
+from chat_ui.web.hosts import Hosts
 
 JOIN = "/gradio_api/queue/join"
 OWN = "http://127.0.0.1:7860"
@@ -256,3 +257,35 @@ def test_every_answer_carries_the_headers(door, path):
 def test_web_sockets_are_closed(at_home):
     with pytest.raises(WebSocketDisconnect), at_home.websocket_connect(JOIN):
         raise AssertionError("it was accepted")
+
+
+def test_a_body_that_takes_too_long_gives_up_its_place(monkeypatch) -> None:
+    monkeypatch.setattr("chat_ui.web.guard.READ_S", 0.01)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()  # a visitor who sends nothing more
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (await echo(Request(scope, receive)))(scope, receive, send)
+
+    settings = settings_of("local")
+    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [(b"host", b"[::1]")]}
+    asyncio.run(Guard(app, settings, Hosts.of(settings))(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+def test_a_key_that_is_typed_is_short(at_home):
+    assert at_home.post("/key", content=b"key=" + b"a" * 2000).status_code == 413
+
+
+def test_another_page_s_script_reads_nothing(at_home):
+    foreign = {"origin": "http://evil.example"}
+    assert at_home.get("/gradio_api/queue/data", headers=foreign).status_code == 403
+    assert at_home.get("/healthz", headers=foreign).status_code == 403
+    assert at_home.get("/healthz", headers={"origin": OWN}).status_code == 200

@@ -17,7 +17,8 @@ from chat_ui.limits import LIMITS
 from chat_ui.service.files import Added
 from chat_ui.settings import Settings
 from chat_ui.web import imports
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
+from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
 
 LIMIT = 1_000

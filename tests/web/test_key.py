@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from chat_ui.limits import LIMITS, Door
 from chat_ui.settings import Settings
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
+from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import WRONG_TRIES, WRONG_TRIES_S, KeyMiddleware, Keys
 
 KEYS = Keys(visitor="v" * 43, owner="o" * 43)

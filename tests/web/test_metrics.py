@@ -17,7 +17,8 @@ from chat_ui.limits import LIMITS, Door
 from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.settings import Settings
 from chat_ui.web import metrics
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
+from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import KeyMiddleware, Keys
 from chat_ui.web.metrics import Visitors, metrics_route
 from tests.service.instruments import FakeInstruments
@@ -75,7 +76,7 @@ def browser(service: ChatService, door: Door, keys: Keys, tmp_path: Path) -> Tes
     settings = Settings(data_dir=tmp_path, door=door, limits=LIMITS[door])
     app = Starlette(routes=[metrics_route(service, keys, Visitors())])
     gated = Guard(KeyMiddleware(app, settings, keys), settings, Hosts.of(settings))
-    return TestClient(gated, base_url="http://127.0.0.1:7860", follow_redirects=False)
+    return TestClient(gated, base_url="https://127.0.0.1:7860", follow_redirects=False)
 
 
 def test_metrics_count_and_hold_nothing_of_anybody(

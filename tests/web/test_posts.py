@@ -16,7 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
 from chat_ui.ui import page
-from chat_ui.web.posts import CALL, JOIN, PAGES_PER_SESSION, STREAM, PostMiddleware
+from chat_ui.web.posts import (
+    CALL,
+    JOIN,
+    PAGES_PER_SESSION,
+    PAGES_PER_VISITOR,
+    STREAM,
+    UNREAD_EVENTS,
+    PostMiddleware,
+)
 from tests.ui.conftest import FakeService
 
 TYPE = {"content-type": "application/json"}
@@ -35,7 +43,7 @@ def client(demo):
 
     routes = [Route(path, echo, methods=["POST"]) for path in (JOIN, CALL, CALL + "/", "/other")]
     routes.append(Route(STREAM, echo))
-    posts = Middleware(PostMiddleware, demo=demo, sessions=1)
+    posts = Middleware(PostMiddleware, demo=demo, sessions=5)
     app = Starlette(routes=routes, middleware=[Middleware(AsOwner), posts])
     with TestClient(app) as client:
         yield client
@@ -170,8 +178,34 @@ def test_an_open_page_is_its_first_visitor_s(client, demo):
 
 def test_pages_that_are_used_are_remembered_and_their_number_is_bounded(client):
     assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"}).status_code == 200
-    for number in range(10 * PAGES_PER_SESSION):
-        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
+    for number in range(50 * PAGES_PER_SESSION):
+        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": f"ben{number}"})
         client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"})
     assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ben"}).status_code == 404
     assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "ann"}).status_code == 200
+
+
+def test_one_visitor_pushes_out_no_page_but_their_own(client):
+    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ann"}).status_code == 200
+    for number in range(PAGES_PER_VISITOR * 3):
+        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
+    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ben"}).status_code == 404
+    assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "cora"}).status_code == 200
+
+
+def test_a_page_that_fetches_nothing_begins_only_so_many_events(client, demo):
+    post = join(demo, "stop", ["c1"])
+
+    def status_of_next() -> int:
+        code: int = client.post(JOIN, json=post, headers={"owner": "ann"}).status_code
+        return code
+
+    assert {status_of_next() for _ in range(UNREAD_EVENTS)} == {200}
+    assert status_of_next() == 429
+    assert client.get(f"{STREAM}?session_hash=a1", headers={"owner": "ann"}).status_code == 200
+    assert status_of_next() == 200
+
+
+@pytest.mark.parametrize("query", ["", "?session_hash=a1&session_hash=b2", "?session=a1"])
+def test_a_stream_is_of_one_page(client, query):
+    assert client.get(STREAM + query, headers={"owner": "ann"}).status_code == 404

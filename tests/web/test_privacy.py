@@ -14,7 +14,8 @@ from chat_ui.errors import HistoryError
 from chat_ui.limits import Door
 from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.ui.privacy import policy_page
-from chat_ui.web.guard import Guard, Hosts
+from chat_ui.web.guard import Guard
+from chat_ui.web.hosts import Hosts
 from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
 from tests.service.conftest import ended, loader, make_service
