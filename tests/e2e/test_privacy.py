@@ -22,7 +22,7 @@ def problems(page: Page) -> list[str]:
 def test_strangers_are_told_before_they_write_and_can_read_more(
     serve: Serve, new_context: Callable[..., BrowserContext]
 ) -> None:
-    server = serve("--door", "share")
+    server = serve("--door", "share", "--public")
     for look in LOOKS.values():
         page = new_context(**look).new_page()
         open_chat(page, server.url)
@@ -64,7 +64,7 @@ def test_everything_is_deleted_once_that_is_confirmed(server: Server, page: Page
 
 
 def test_what_is_written_and_answered_stands_in_no_log(serve: Serve, page: Page) -> None:
-    server = serve("--door", "share")
+    server = serve("--door", "share", "--public")
     open_chat(page, server.url)
     page.get_by_role("textbox", name="System prompt", exact=True).fill("Canarysystem")
     send(page, "Canaryprompt")  # it is answered with the same, and is the title

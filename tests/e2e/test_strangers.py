@@ -137,7 +137,8 @@ def test_who_has_no_cookie_or_a_forged_or_another_one_gets_nothing_of_anybody_s(
     cookie = next(iter(anna.client.cookies.jar))
     forged = f"{cookie.name}={'A' * len(cookie.value or '')}"
     others = [{}, {"cookie": forged}, {"cookie": another(server)}]
-    for headers in others:
+    for number, headers in enumerate(others):
+        page = {"session_hash": f"other{number}"}
         with httpx.Client(base_url=server.url, timeout=30, headers=headers) as client:
             ben = Asked(server, client)
             for target in targets:
@@ -148,7 +149,10 @@ def test_who_has_no_cookie_or_a_forged_or_another_one_gets_nothing_of_anybody_s(
                 data: Any = (
                     {name: fields[name] for name in names} if is_call else by_count[target.values]
                 )
+                # Anna's open page isn't theirs; in one of their own they get none of what is hers.
                 status, text = ben.outcome(target, {**target.body, "data": data})
+                assert (status, CANARY in text) == (404, False), (target, text)
+                status, text = ben.outcome(target, {**target.body, "data": data, **page})
                 assert status == 200, (target, text)
                 assert CANARY not in text.replace(str(data), ""), target
                 if headers != others[-1] and is_call:
