@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # People and service managers wait five seconds; a busy machine needs some of them itself.
 END_DEADLINE_S: Final = 4.0
 STORE_DEADLINE_S: Final = 2.0
+WAKES_S: Final = 0.5
 
 
 def launch_options(
@@ -142,7 +143,10 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
             opened=lambda url: _say_link(url, hosts, keys),
             failed=lambda sentence: say(f"{sentence} The page is served on this machine."),
         )
-    ending.wait()
+    # Not in one wait: where the system gives the signal to another thread, Python runs the handler
+    # when this one next wakes up.
+    while not ending.wait(WAKES_S):
+        pass
     say("Storing what was written; ending.")
     # Pages follow their answers to the end before their streams are cut, so the order matters.
     service.stop_replies(STORE_DEADLINE_S)

@@ -1,7 +1,10 @@
 """Starting and ending the process: sentences, exit codes, and what is kept."""
 
+import ctypes
 import json
 import os
+import platform
+import signal
 import socket
 import stat
 import subprocess
@@ -94,6 +97,20 @@ def test_ending_takes_less_than_five_seconds(serve: Serve, method: str) -> None:
     else:
         server.process.send_signal(2)
     # A deadline, not a measurement: the promise is five seconds.
+    assert server.process.wait(5) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals one thread by Linux's own call")
+def test_a_signal_that_another_thread_gets_ends_the_server_too(serve: Serve) -> None:
+    server = serve()
+    server.wait_for(phase="ready")
+    pid = server.process.pid
+    threads = sorted(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+    (other, *_) = [thread for thread in threads if thread != pid]
+    libc = ctypes.CDLL(None, use_errno=True)
+    # tgkill, by its number, because older C libraries have no function for it.
+    number = {"x86_64": 234, "aarch64": 131}[platform.machine()]
+    assert libc.syscall(number, pid, other, int(signal.SIGTERM)) == 0
     assert server.process.wait(5) == 0
 
 
