@@ -131,7 +131,7 @@ class Replies:
         with self._lock:
             return frozenset(id_ for _, id_ in self._running)
 
-    def stop_all(self, owner: str, deadline_s: float) -> None:
+    def stop_of(self, owner: str, deadline_s: float) -> None:
         """End all of an owner's, and wait until they are stored, at most so many seconds."""
         with self._lock:
             replies = [one for (whose, _), one in self._running.items() if one and whose == owner]

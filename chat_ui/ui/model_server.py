@@ -149,22 +149,23 @@ def _changing(service: ChatService, asked: Asked) -> list[ServerFunction]:
 
     async def cancel_load(given: Any, request: gr.Request) -> Answer:
         """End the load that is under way."""
-
-        def cancel(_owner: str) -> Answer:
-            checked(Event, given)
-            service.cancel_load(is_owner=is_owner(request))
-            return {}
-
-        return await asked(request, cancel)
+        return await _done(service.cancel_load, asked, given, request)
 
     async def unload_model(given: Any, request: gr.Request) -> Answer:
         """Unload the model."""
-
-        def unload(_owner: str) -> Answer:
-            checked(Event, given)
-            service.unload_model(is_owner=is_owner(request))
-            return {}
-
-        return await asked(request, unload)
+        return await _done(service.unload_model, asked, given, request)
 
     return [switch_model, cancel_load, unload_model]
+
+
+async def _done(
+    change: Callable[..., None], asked: Asked, given: Any, request: gr.Request
+) -> Answer:
+    """A change that is told nothing but whether the owner asks for it."""
+
+    def run(_owner: str) -> Answer:
+        checked(Event, given)
+        change(is_owner=is_owner(request))
+        return {}
+
+    return await asked(request, run)

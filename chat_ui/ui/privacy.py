@@ -7,7 +7,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Final
 
-from chat_ui.settings import SPACE_DISK, Settings
+from chat_ui.settings import Settings
 from chat_ui.ui.texts import Texts, language_of, texts
 
 # No script and nothing of elsewhere. The colours are those of `theme.py`.
@@ -52,7 +52,7 @@ def box(settings: Settings) -> str:
     if settings.limits.kept_hours:
         hours = f'data-count="{settings.limits.kept_hours}"'
         told.append(f'<span data-text="privacy.hours" {hours}></span>')
-    elif _lasts(settings):
+    elif not settings.disk_vanishes:
         told.append('<span data-text="privacy.for_ever"></span>')
     told.append('<span data-text="privacy.operator"></span>')
     told.append('<span data-text="privacy.wrong"></span>')
@@ -114,7 +114,7 @@ def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
 def _stored(settings: Settings) -> str:
     if settings.door == "share":
         return "privacy.stored_share"
-    return "privacy.stored_lasting" if _lasts(settings) else "privacy.stored_space"
+    return "privacy.stored_space" if settings.disk_vanishes else "privacy.stored_lasting"
 
 
 def _where(settings: Settings) -> str:
@@ -122,9 +122,4 @@ def _where(settings: Settings) -> str:
         return "policy.where_local"
     if settings.door == "share":
         return "policy.where_share"
-    return "policy.where_lasting" if _lasts(settings) else "policy.where_space"
-
-
-def _lasts(settings: Settings) -> bool:
-    """Whether the disk outlasts a restart: a Space's own doesn't, but for bought storage."""
-    return settings.door != "space" or settings.data_dir.is_relative_to(SPACE_DISK)
+    return "policy.where_space" if settings.disk_vanishes else "policy.where_lasting"

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chat_ui.web.bare_page import bare_page
 from chat_ui.web.key import OPEN_PATHS
 
 log = logging.getLogger(__name__)
@@ -26,21 +27,6 @@ LOOK_EVERY_S: Final = 1.0
 RETRY_AFTER_S: Final = 60
 
 _SENTENCE: Final = "This chat is closed for a while by its owner. Come back later."
-_PAGE: Final = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>chat_ui</title>
-<style>
-  :root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
-  main {{ max-width: 26rem; margin: 20vh auto 0; padding: 0 1rem }}
-</style>
-<main>
-  <h1>chat_ui</h1>
-  <p>{_SENTENCE}</p>
-</main>
-</html>
-"""
 
 
 class ClosingMiddleware:
@@ -67,7 +53,7 @@ class ClosingMiddleware:
 def _closed(scope: Scope) -> Response:
     headers = {"retry-after": str(RETRY_AFTER_S)}
     if scope["path"] == "/":
-        return HTMLResponse(_PAGE, 503, headers)
+        return HTMLResponse(bare_page(f"<p>{_SENTENCE}</p>"), 503, headers)
     return PlainTextResponse(_SENTENCE + "\n", 503, headers)
 
 

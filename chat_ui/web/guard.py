@@ -44,7 +44,6 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
     )
 )
 # By path, the limit of a body that may be longer than `body_bytes`.
-BODY_LIMITS: Final = {"/import": "import_bytes"}
 KEY_BODY_BYTES: Final = 1024  # whoever sends it need not be known yet
 # A body that takes longer keeps a place that others wait for.
 READ_S: Final = 60.0
@@ -119,6 +118,8 @@ class Guard:
         self._hosts = hosts
         self._routes = (*ROUTES, *routes)
         self._limits = settings.limits
+        # In bytes, where it isn't that of every request.
+        self._body_limits = {"/import": settings.limits.import_bytes, "/key": KEY_BODY_BYTES}
         self._headers = security_headers(settings.door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,10 +174,7 @@ class Guard:
         return _too_long(limit) if int(length) > limit else None
 
     def _limit(self, path: str) -> int:
-        if path == "/key":
-            return KEY_BODY_BYTES
-        limit: int = getattr(self._limits, BODY_LIMITS.get(path, "body_bytes"))
-        return limit
+        return self._body_limits.get(path, self._limits.body_bytes)
 
     def _is_open_page(self, method: str, path: str) -> bool:
         # Whether a Space's own checks ask under its name is not known, and its page holds nothing

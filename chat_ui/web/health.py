@@ -17,7 +17,8 @@ def health_route(service: ChatService) -> Route:
             {
                 "status": "ok",
                 "version": __version__,
-                "model": model.model_id,
+                # An id may be a folder's path, which strangers have no business with.
+                "model": model.label if service.settings.is_public else model.model_id,
                 "precision": model.precision,
                 "dtype": model.dtype,
                 "phase": model.phase,

@@ -1,11 +1,10 @@
 """`POST /import`: a file of conversations, added to the visitor's own.
 
 It has a route of its own because a file may be 400 times as long as any other request is allowed to
-be (`guard.BODY_LIMITS`), and must neither be held in memory for many visitors at once nor be parsed
-where the pages' streams would wait for it.
+be, and must neither be held in memory for many visitors at once nor be parsed where the pages'
+streams would wait for it. How long it is, and how long it takes to come, is the guard's to bound.
 """
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,7 +17,6 @@ from starlette.routing import Route
 from chat_ui.errors import (
     BusyError,
     ChatUIError,
-    InvalidRequestError,
     NoCookieError,
     NotAllowedError,
     as_shown,
@@ -28,8 +26,6 @@ from chat_ui.service import ChatService
 IMPORT_PATH: Final = "/import"
 # Reading and storing one takes several times its size.
 AT_ONCE: Final = 2
-# A visitor who sends no faster than this keeps the others' place.
-READ_S: Final = 60.0
 
 
 def import_route(service: ChatService) -> Route:
@@ -42,8 +38,7 @@ def import_route(service: ChatService) -> Route:
         try:
             owner = _owner(request)
             with places.one_of(owner):
-                body = await _body(request, service.settings.limits.import_bytes)
-                found = await run_in_threadpool(_add, service, owner, body)
+                found = await run_in_threadpool(_add, service, owner, await request.body())
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except ChatUIError as error:
@@ -75,24 +70,6 @@ def _owner(request: Request) -> str:
     if not isinstance(owner, str) or not owner:
         raise NoCookieError
     return owner
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    parts, length = [], 0
-    try:
-        async with asyncio.timeout(READ_S):
-            async for part in request.stream():
-                length += len(part)
-                if length > limit:
-                    raise InvalidRequestError(
-                        f"This file is larger than {limit:,} bytes.", "Import it in parts."
-                    )
-                parts.append(part)
-    except TimeoutError:
-        raise InvalidRequestError(
-            "The file took too long to arrive.", "Import it in parts, or try again later."
-        ) from None
-    return b"".join(parts)
 
 
 def _add(service: ChatService, owner: str, body: bytes) -> dict[str, Any]:

@@ -9,9 +9,7 @@ the owner chose the key. What the owner may do is not decided here.
 import hmac
 import html
 import secrets
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,11 +20,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
-from chat_ui.web.session import Identity, is_https, open_identity
+from chat_ui.web.bare_page import bare_page
+from chat_ui.web.rate import MINUTE_S, Rate
+from chat_ui.web.session import KeptIdentity, is_https
 
 KEY_BYTES: Final = 32
-WRONG_TRIES: Final = 5
-WRONG_TRIES_S: Final = 60.0
+WRONG_TRIES: Final = 5  # in a minute, of all visitors together
 # What is asked for before anybody has a cookie: the health check, and what launch() asks of itself.
 OPEN_PATHS: Final = frozenset({"/healthz", "/gradio_api/startup-events"})
 
@@ -35,28 +34,12 @@ _ASKED = "This page asks for a key. Type it, or open the whole link that you wer
 _WRONG = "This key is not the one. Open the whole link that you were given, or ask for a new one."
 _TOO_MANY = "Too many wrong keys were tried. Wait a minute, then open the link again."
 
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>chat_ui</title>
-<style>
-  :root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
-  main {{ max-width: 26rem; margin: 20vh auto 0; padding: 0 1rem }}
-  input, button {{ font: inherit; padding: .5rem .75rem; margin: .25rem 0 }}
-  input {{ width: 100%; box-sizing: border-box }}
-</style>
-<main>
-  <h1>chat_ui</h1>
-  <p>{sentence}</p>
+_FORM: Final = """<p>{sentence}</p>
   <form method="post" action="/key{query}">
     <label for="key">Key</label>
     <input id="key" name="key" type="password" autocomplete="off" required autofocus>
     <button>Open</button>
-  </form>
-</main>
-</html>
-"""
+  </form>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,28 +74,6 @@ class Keys:
         return f"{url.rstrip('/')}/?{urlencode({'owner': self.owner})}"
 
 
-class WrongTries:
-    """How many wrong keys came in the last minute, from all visitors together.
-
-    A right key is taken all the same: it has 128 bits at least, so that guessing is hopeless at any
-    pace, and whoever guesses must not be able to keep others out.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._at: deque[float] = deque(maxlen=WRONG_TRIES)
-        self._lock = threading.Lock()
-
-    def are_too_many(self) -> bool:
-        """Note one, and say whether it is one too many."""
-        with self._lock:
-            now = self._clock()
-            if len(self._at) == WRONG_TRIES and now - self._at[0] < WRONG_TRIES_S:
-                return True
-            self._at.append(now)
-            return False
-
-
 class KeyMiddleware:
     """Asks for the visitors' key where there is one; puts `is_owner` into `scope["state"]`.
 
@@ -133,9 +94,10 @@ class KeyMiddleware:
         self._app = app
         self._settings = settings
         self._keys = keys
-        self._tries = WrongTries(clock)
-        self._opening = threading.Lock()
-        self._identity: Identity | None = None
+        # A right key is taken even when these are used up: it has 128 bits at least, so that
+        # guessing is hopeless at any pace, and whoever guesses must not keep others out.
+        self._wrong_tries = Rate(WRONG_TRIES, clock)
+        self._identity = KeptIdentity(settings.data_dir)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -172,7 +134,7 @@ class KeyMiddleware:
         """A cookie for each right key, and the page's address without them."""
         right = [name for name in given if self._is_right(name, given[name])]
         if not right:
-            if self._tries.are_too_many():
+            if not self._wrong_tries.takes():
                 return self._form(request, 429, _TOO_MANY)
             return self._form(request, 401, _WRONG)
         answer = _moved(request)
@@ -187,13 +149,13 @@ class KeyMiddleware:
         return answer
 
     def _form(self, request: Request, status: int, sentence: str) -> Response:
-        headers = {"retry-after": str(int(WRONG_TRIES_S))} if status == 429 else {}
+        headers = {"retry-after": str(int(MINUTE_S))} if status == 429 else {}
         if request.url.path not in ("/", "/key"):
             return PlainTextResponse(sentence + "\n", status, headers)
         request.state.has_form = True  # the guard's policy lets no other page send one
         query = html.escape(_without_keys(request).removeprefix("/"))
-        page = _PAGE.format(sentence=html.escape(sentence), query=query)
-        return HTMLResponse(page, status, headers)
+        form = _FORM.format(sentence=html.escape(sentence), query=query)
+        return HTMLResponse(bare_page(form), status, headers)
 
     def _is_right(self, name: str, given: str) -> bool:
         return bool(self._key(name)) and hmac.compare_digest(
@@ -209,10 +171,7 @@ class KeyMiddleware:
         return self._keys.owner if name == "owner" else self._keys.visitor
 
     def _cookie_name(self, name: str) -> str:
-        with self._opening:
-            if self._identity is None:
-                self._identity = open_identity(self._settings.data_dir)
-        return f"chat_ui_{name}_{self._identity.install_id}"
+        return f"chat_ui_{name}_{self._identity.opened().install_id}"
 
     def _cookie_value(self, name: str) -> str:
         return hmac.digest(self._key(name).encode(), f"chat_ui {name}".encode(), "sha256").hex()

@@ -107,6 +107,30 @@ def open_identity(data_dir: Path) -> Identity:
     return Identity(install_id, secret)
 
 
+class KeptIdentity:
+    """This install's identity, opened when it is first needed.
+
+    Args:
+        data_dir: the data folder.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._opening = threading.Lock()
+        self._identity: Identity | None = None
+
+    def opened(self) -> Identity:
+        """The identity.
+
+        Raises:
+            StartupError: the file can't be read or written.
+        """
+        with self._opening:
+            if self._identity is None:
+                self._identity = open_identity(self._data_dir)
+            return self._identity
+
+
 class SessionMiddleware:
     """Puts the owner, or None, into `scope["state"]`, and gives a page's visitor the cookie.
 
@@ -118,8 +142,7 @@ class SessionMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._opening = threading.Lock()
-        self._identity: Identity | None = None
+        self._identity = KeptIdentity(settings.data_dir)
         self._new_visitors = Rate(settings.limits.visitors_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +150,8 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        identity, is_secure = self._opened(), is_https(self._settings.door, _header(scope, b"host"))
+        identity = self._identity.opened()
+        is_secure = is_https(self._settings.door, _header(scope, b"host"))
         name = (HOST_PREFIX if is_secure else "") + identity.cookie_name
         token = _cookie(scope, name)
         owner = identity.owner(token) if token else None
@@ -146,7 +170,7 @@ class SessionMiddleware:
         if asks != ("http", "GET", "/"):
             await self._app(scope, receive, send)
             return
-        if owner is None:
+        if not has_cookie:
             if not self._new_visitors.takes():
                 await _many()(scope, receive, send)
                 return
@@ -169,12 +193,6 @@ class SessionMiddleware:
         if not self._new_visitors.takes():
             return _many()
         return JSONResponse({"is_kept": False, "token": identity.mint()})
-
-    def _opened(self) -> Identity:
-        with self._opening:
-            if self._identity is None:
-                self._identity = open_identity(self._settings.data_dir)
-            return self._identity
 
 
 def _cookie(scope: Scope, name: str) -> str | None:

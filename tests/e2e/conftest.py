@@ -16,6 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.e2e.chat import open_chat
 from tools.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -211,3 +212,10 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 def page(new_context: Callable[..., BrowserContext]) -> Page:
     """A page of a new visitor."""
     return new_context().new_page()
+
+
+@pytest.fixture
+def chat(server: Server, page: Page) -> Page:
+    """The page of a new visitor, open and ready to be typed into."""
+    open_chat(page, server.url)
+    return page

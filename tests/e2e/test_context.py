@@ -2,18 +2,11 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.chat import answers, button, message_box, open_chat, send, wait_until_answered
+from tests.e2e.chat import answers, button, message_box, send, wait_until_answered
 
 WINDOW = 20_000  # of tests/e2e/serve.py, where a byte is a token
-
-
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
 
 
 def meter(page: Page) -> Locator:

@@ -18,12 +18,6 @@ from tests.e2e.chat import (
 )
 
 
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
-
-
 def export(page: Page, name: str, folder: Path, which: int = 0) -> Path:
     """Export by a button of the menu; the file."""
     button(page, "Export").click()

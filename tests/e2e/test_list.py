@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.chat import (
@@ -43,12 +42,6 @@ def begin(page: Page, *texts: str) -> None:
         send(page, text)
         wait_until_answered(page, 1)
         expect(link(page, text)).to_have_attribute("aria-current", "page")
-
-
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
 
 
 def test_the_newest_conversation_is_the_first_of_today(chat):

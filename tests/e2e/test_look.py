@@ -2,18 +2,11 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.chat import LONG, answers, button, open_chat, send, wait_until_answered
 
 DARK = re.compile(r"\bdark\b")
-
-
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
 
 
 def body(page: Page) -> Locator:

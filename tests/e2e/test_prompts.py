@@ -2,16 +2,9 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.chat import button, open_chat
-
-
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
+from tests.e2e.chat import button
 
 
 def box(page: Page) -> Locator:

@@ -9,17 +9,10 @@ from tests.e2e.chat import (
     answers,
     button,
     message_box,
-    open_chat,
     questions,
     send,
     wait_until_answered,
 )
-
-
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
 
 
 def test_a_message_that_is_too_long_is_not_sent_and_stays_in_the_box(chat):

@@ -22,12 +22,6 @@ from tests.e2e.chat import (
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture
-def chat(server, page):
-    open_chat(page, server.url)
-    return page
-
-
 def bar(page: Page, kind: str, number: int = -1) -> Locator:
     """What can be done with a message: of `kind` "Answer" or "Your message"."""
     bars = page.get_by_role("group", name=kind, exact=True)

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ from chat_ui.errors import HistoryError
 from chat_ui.limits import LIMITS
 from chat_ui.service.files import Added
 from chat_ui.settings import Settings
-from chat_ui.web import imports
+from chat_ui.web import guard
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
@@ -64,9 +64,9 @@ class Owners:
 
 
 def app(service: Service) -> Starlette:
-    guard = Middleware(Guard, settings=service.settings, hosts=Hosts())
+    guarding = Middleware(Guard, settings=service.settings, hosts=Hosts())
     route = import_route(service)  # type: ignore[arg-type]
-    return Starlette(routes=[route], middleware=[guard, Middleware(Owners)])
+    return Starlette(routes=[route], middleware=[guarding, Middleware(Owners)])
 
 
 @pytest.fixture
@@ -153,9 +153,10 @@ def test_one_at_a_time_of_a_visitor_and_two_in_all(service):
 
 
 def test_a_file_that_never_ends_gives_its_place_back(service, monkeypatch):
-    monkeypatch.setattr(imports, "READ_S", 0.01)
+    monkeypatch.setattr(guard, "READ_S", 0.01)
+    guarded = app(service)
 
-    async def scene() -> tuple[int, bytes]:
+    async def scene(owner: str) -> tuple[int, bytes]:
         sent: list[Any] = []
 
         async def receive() -> dict[str, Any]:
@@ -168,13 +169,16 @@ def test_a_file_that_never_ends_gives_its_place_back(service, monkeypatch):
 
         scope: dict[str, Any] = {
             "type": "http", "method": "POST", "path": "/import", "raw_path": b"/import",
-            "query_string": b"", "headers": [], "root_path": "", "http_version": "1.1",
-            "state": {"owner": "anna"},
+            "query_string": b"", "root_path": "", "http_version": "1.1",
+            "headers": [(b"host", b"127.0.0.1"), (b"x-owner", owner.encode())],
         }  # fmt: skip
-        await cast(Any, import_route(cast(Any, service))).app(scope, receive, send)
+        await guarded(scope, receive, send)
         return sent[0]["status"], sent[1]["body"]
 
-    status, body = asyncio.run(scene())
-    assert status == 400
-    assert b"took too long" in body
+    for owner in ("anna", "anna", "ben", "chris"):
+        status, body = asyncio.run(scene(owner))
+        assert status == 408
+        assert b"took too long" in body
     assert service.added == []
+    with TestClient(guarded, base_url="http://127.0.0.1") as client:
+        assert post(client, b"[]").status_code == 200

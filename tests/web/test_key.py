@@ -15,7 +15,8 @@ from chat_ui.limits import LIMITS, Door
 from chat_ui.settings import Settings
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
-from chat_ui.web.key import WRONG_TRIES, WRONG_TRIES_S, KeyMiddleware, Keys
+from chat_ui.web.key import WRONG_TRIES, KeyMiddleware, Keys
+from chat_ui.web.rate import MINUTE_S
 
 KEYS = Keys(visitor="v" * 43, owner="o" * 43)
 LINK = "https://abc.gradio.live"
@@ -125,7 +126,7 @@ def test_wrong_keys_are_counted_for_all_together_and_shut_out_nobody(visitor: Ma
     assert "Wait a minute" in refused.text
     assert browser.get("/").status_code == 401  # which tries nothing
     assert browser.get("/", params={"key": KEYS.visitor}).status_code == 303
-    now = WRONG_TRIES_S
+    now = MINUTE_S
     assert browser.get("/", params={"owner": "wrong"}).status_code == 401
 
 

@@ -177,3 +177,11 @@ def test_a_changed_token_is_not_believed(data: Any) -> None:
     at = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters(codec="ascii").filter(lambda c: c != token[at]))
     assert IDENTITY.owner(token[:at] + other + token[at + 1 :]) is None
+
+
+def test_a_page_that_is_asked_for_with_a_token_alone_is_a_new_visitor_s(tmp_path: Path) -> None:
+    with client(tmp_path) as browser:
+        token = browser.get(SESSION_PATH).json()["token"]
+        page = browser.get("/", headers={"x-chat-ui-session": token})
+        assert browser.post("/x").json() == page.json()  # by the cookie that it was given
+        assert token not in page.headers["set-cookie"]
