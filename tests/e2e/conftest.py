@@ -21,7 +21,7 @@ from tools.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 30.0
-# A real model: on a busy machine importing transformers and torch alone may take half a minute.
+# A start, a real model: on a busy machine importing the libraries alone may take half a minute.
 LOAD_DEADLINE_S = 240.0
 # As root Chromium has no sandbox; without the others it looks up its maker's hosts at every start.
 FLAGS = [
@@ -126,7 +126,7 @@ class Server:
         self._there.set()  # it ended; whoever waits looks at the lines
 
     def _url(self) -> str:
-        if not self._there.wait(DEADLINE_S):
+        if not self._there.wait(LOAD_DEADLINE_S):
             self.kill()  # nobody else will
             raise AssertionError("the server did not start in time")
         for line in self.lines:

@@ -116,9 +116,10 @@ def test_a_full_chat_breaks_nothing_of_the_policy(
     watched.assert_quiet()
 
 
-def test_what_a_model_writes_stays_text(serve: Serve, page: Page) -> None:
+@pytest.mark.parametrize("door", ["space", "share"])  # at the local one: test_rendering.py
+def test_what_a_model_writes_stays_text(serve: Serve, page: Page, door: Door) -> None:
     assert len(HOSTILE) >= 60
-    server = serve("--door", "space")
+    server = serve(*FLAGS[door], "--max-turns-per-minute-per-visitor", "0")
     watched = Watched(page, server.url)
     open_chat(page, server.url)
     for number, start in enumerate(range(0, len(HOSTILE), AT_ONCE)):

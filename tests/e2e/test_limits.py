@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.e2e.chat import LONG, button, open_chat, send, wait_until_answered
+from tests.e2e.chat import LONG, button, message_box, open_chat, send, wait_until_answered
 from tests.e2e.conftest import Serve
 
 
@@ -45,4 +45,18 @@ def test_a_kept_setting_beyond_this_server_s_limit_is_lowered_and_a_message_is_s
     expect(page.locator("#set-max-new-tokens input[type=number]")).to_have_value("64")
     expect(page.locator("#set-temperature input[type=number]")).to_have_value("0.5")
     send(page, "Hello")
+    assert wait_until_answered(page, 1) == "You said: Hello"
+
+
+def test_who_sends_more_than_the_minute_allows_is_told_when_and_keeps_the_message(
+    serve: Serve, page: Page
+) -> None:
+    server = serve("--door", "share", "--public", "--max-turns-per-minute-per-visitor", "1")
+    server.wait_for(phase="ready")
+    open_chat(page, server.url)
+    send(page, "Hello")
+    wait_until_answered(page, 1)
+    send(page, "Once more")
+    expect(page.get_by_role("alert").filter(has_text="again in")).to_be_visible()
+    expect(message_box(page)).to_have_value("Once more")
     assert wait_until_answered(page, 1) == "You said: Hello"

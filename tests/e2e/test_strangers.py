@@ -1,8 +1,13 @@
-"""Every event and call of the page over plain HTTP, as a program asks that is no page."""
+"""Every event and call of the page over plain HTTP, as a program asks that is no page.
+
+At each of the three doors.
+"""
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +17,40 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chat_ui.limits import DOORS, Door
+from tests.e2e.chat import LONG
 from tests.e2e.conftest import ROOT, Serve, Server
 
-# So many in all; `FUZZ_REQUESTS=10000 pytest tests/e2e/test_strangers.py` for a deep run.
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "600"))
+# So many at each door; `FUZZ_REQUESTS=10000 pytest tests/e2e/test_strangers.py` for a deep run.
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "240"))
+DOOR_FLAGS: dict[Door, list[str]] = {
+    "local": [],
+    "space": ["--door", "space"],
+    "share": ["--door", "share", "--public"],
+}
+# Off, because one visitor asks what a hundred would: the rates have tests of their own.
+NO_RATES = [
+    "--max-turns-per-minute", "0",
+    "--max-turns-per-minute-per-visitor", "0",
+    "--max-visitors-per-minute", "0",
+    "--max-conversations-per-visitor", "0",
+]  # fmt: skip
+SETTINGS = [0.7, 0.95, 64, 0, 0, 1, None, None, False]
 CANARY = "canary-7d41c0"
 SESSION = "abc123"
 JSON_TYPE = {"content-type": "application/json"}
+
+# What a call takes, where it isn't a conversation and a message.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "search_conversations": ("text",), "rename_conversation": ("id", "title"),
+    "pin_conversation": ("id", "is_pinned"), "delete_conversation": ("id",),
+    "restore_conversation": ("id",), "export_conversations": ("id", "form"),
+    "message_bars": ("conversation", "shown"), "pulse": ("conversation", "list"),
+    "edit_answer": ("conversation", "message", "text"),
+    "context_use": ("conversation", "edited"),
+    "any_card": ("model",), "search_models": ("text",), "switch_model": (),
+    "model_choices": (), "cancel_load": (), "unload_model": (), "present_card": (),
+}  # fmt: skip
 
 
 @dataclass
@@ -89,25 +121,54 @@ def targets_of(config: dict[str, Any]) -> list[Target]:
     return events + calls
 
 
-@pytest.fixture
-def visit(serve: Serve) -> Iterator[tuple[Server, list[Target], Asked]]:
-    """A server, what can be asked of it, and a visitor with a cookie."""
-    server = serve(environ={"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"})
+@pytest.fixture(params=DOORS)
+def visit(
+    serve: Serve, request: pytest.FixtureRequest
+) -> Iterator[tuple[Server, list[Target], Asked]]:
+    """A server behind a door, what can be asked of it, and a visitor with a cookie."""
+    offline = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    server = serve(*DOOR_FLAGS[request.param], *NO_RATES, environ=offline)
     server.wait_for(phase="ready")
-    with httpx.Client(base_url=server.url, timeout=30) as client:
-        yield server, targets_of(config_of(client.get("/").text)), Asked(server, client)
+    page = httpx.get(server.url)
+    with visitor(server, {"cookie": cookie_of(page)}) as anna:
+        yield server, targets_of(config_of(page.text)), anna
+
+
+@contextmanager
+def visitor(server: Server, headers: dict[str, str]) -> Iterator[Asked]:
+    """Somebody with these headers; a cookie is one of them, because a client keeps secure ones."""
+    with httpx.Client(base_url=server.url, timeout=30, headers=headers) as client:
+        yield Asked(server, client)
+
+
+def cookie_of(page: httpx.Response) -> str:
+    """The session's cookie that came with a page, as a browser sends it back."""
+    (cookie,) = page.headers.get_list("set-cookie")
+    return str(cookie).partition(";")[0]
+
+
+def joined(
+    targets: list[Target], text: str, after: tuple[str, str] = ("", ""), new_tokens: int = 64
+) -> dict[str, Any]:
+    """What a page posts to send a message, after another one of a conversation."""
+    conversation, message = after
+    values = [*SETTINGS[:2], new_tokens, *SETTINGS[3:]]
+    sent = [text, "", False, conversation, message, CANARY, "", True, *values]
+    send = next(one for one in targets if one.values == len(sent))
+    return {**send.body, "data": sent}
+
+
+def named(targets: list[Target], name: str) -> Target:
+    return next(one for one in targets if one.name == name)
 
 
 def begun(anna: Asked, targets: list[Target]) -> tuple[str, str]:
     """Let a visitor send a message; the ids of the conversation and of its newest message."""
-    settings_ = [0.7, 0.95, 64, 0, 0, 1, None, None, False]
-    sent = [CANARY, "", False, "", "", CANARY, "", True, *settings_]
-    send = next(one for one in targets if one.values == len(sent))
-    _, stream = anna.outcome(send, {**send.body, "data": sent})
+    _, stream = anna.outcome(Target("send", "queue/join", {}), joined(targets, CANARY))
     events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
     (done,) = [one for one in events if one["msg"] == "process_completed"]
     conversation = done["output"]["data"][0]
-    bars = next(one for one in targets if one.name == "message_bars")
+    bars = named(targets, "message_bars")
     given_ = {"conversation": conversation, "shown": 20}
     answer = anna.post(bars.path, {**bars.body, "data": given_}).json()
     return conversation, answer["bars"][-1]["id"]
@@ -116,62 +177,78 @@ def begun(anna: Asked, targets: list[Target]) -> tuple[str, str]:
 def test_who_has_no_cookie_or_a_forged_or_another_one_gets_nothing_of_anybody_s(visit):
     server, targets, anna = visit
     conversation, message = begun(anna, targets)
-    settings_ = [0.7, 0.95, 64, 0, 0, 1, None, None, False]
-    asked = [conversation, message, "", "", True, *settings_]
-    by_count = {1: [conversation], 2: [conversation, 20]}
-    by_count |= {14: asked, 17: ["Mine", message, False, *asked]}
+    long = {**joined(targets, LONG, (conversation, message), 500), "session_hash": "anna2"}
+    assert anna.post("queue/join", long).status_code == 200
+    pulse = named(targets, "pulse")
+    seen = {**pulse.body, "data": {"conversation": conversation, "list": ""}}
+    nothing = threading.Event()
+    for _ in range(100):
+        if anna.post(pulse.path, seen).json()["running"]:
+            break
+        nothing.wait(0.1)
     fields: dict[str, Any] = {
         "conversation": conversation, "id": conversation, "message": message, "edited": message,
         "text": CANARY[:6], "title": "Mine", "is_pinned": True, "form": "json", "shown": 20,
         "list": "", "model": "pocket-guide", "precision": "full",
     }  # fmt: skip
-    wanted = {
-        "search_conversations": ("text",), "rename_conversation": ("id", "title"),
-        "pin_conversation": ("id", "is_pinned"), "delete_conversation": ("id",),
-        "restore_conversation": ("id",), "export_conversations": ("id", "form"),
-        "message_bars": ("conversation", "shown"), "pulse": ("conversation", "list"),
-        "edit_answer": ("conversation", "message", "text"),
-        "context_use": ("conversation", "edited"),
-        "any_card": ("model",), "search_models": ("text",), "switch_model": (),
-    }  # fmt: skip
-    cookie = next(iter(anna.client.cookies.jar))
-    forged = f"{cookie.name}={'A' * len(cookie.value or '')}"
-    others = [{}, {"cookie": forged}, {"cookie": another(server)}]
+    own = anna.client.headers["cookie"]
+    name, _, token = own.partition("=")
+    others = [{}, {"cookie": f"{name}={'A' * len(token)}"}, {"cookie": another(server)}]
     for number, headers in enumerate(others):
         page = {"session_hash": f"other{number}"}
-        with httpx.Client(base_url=server.url, timeout=30, headers=headers) as client:
-            ben = Asked(server, client)
+        with visitor(server, headers) as ben:
             for target in targets:
-                names = wanted.get(target.name, ("conversation", "message"))
-                is_call = target.path == "component_server"
-                if target.name in ("model_choices", "cancel_load", "unload_model", "present_card"):
-                    names = ()
-                data: Any = (
-                    {name: fields[name] for name in names} if is_call else by_count[target.values]
-                )
+                data = asked_of(target, fields)
                 # Anna's open page isn't theirs; in one of their own they get none of what is hers.
                 status, text = ben.outcome(target, {**target.body, "data": data})
                 assert (status, CANARY in text) == (404, False), (target, text)
                 status, text = ben.outcome(target, {**target.body, "data": data, **page})
                 assert status == 200, (target, text)
                 assert CANARY not in text.replace(str(data), ""), target
-                if headers != others[-1] and is_call:
+                if headers != others[-1] and target.path == "component_server":
                     assert "cookie" in json.loads(text)["error"], target
-    _, kept = anna.outcome(
-        next(one for one in targets if one.name == "message_text"),
-        {**next(one for one in targets if one.name == "message_text").body,
-         "data": {"conversation": conversation, "message": message}},
-    )  # fmt: skip
-    assert CANARY in kept, "nobody has changed it"
+    assert anna.post(pulse.path, seen).json()["running"], "nobody has stopped it"
+    kept = named(targets, "message_text")
+    data = {"conversation": conversation, "message": message}
+    _, text = anna.outcome(kept, {**kept.body, "data": data})
+    assert CANARY in text, "nobody has changed it"
     assert not [line for line in server.lines if "Traceback" in line]
+
+
+def asked_of(target: Target, fields: dict[str, Any]) -> Any:
+    """What is posted to a target, where it takes these."""
+    settings_ = [fields["conversation"], fields["message"], "", "", True, *SETTINGS]
+    by_count = {1: [fields["conversation"]], 2: [fields["conversation"], 20]}
+    by_count |= {14: settings_, 17: ["Mine", fields["message"], False, *settings_]}
+    if target.path != "component_server":
+        return by_count[target.values]
+    names = FIELDS.get(target.name, ("conversation", "message"))
+    return {name: fields[name] for name in names}
 
 
 def another(server: Server) -> str:
     """A cookie of another visitor."""
-    with httpx.Client(base_url=server.url) as client:
-        client.get("/")
-        (cookie,) = client.cookies.jar
-        return f"{cookie.name}={cookie.value}"
+    return cookie_of(httpx.get(server.url))
+
+
+@pytest.mark.parametrize("visit", ["space", "share"], indirect=True)
+def test_a_stranger_neither_changes_the_model_nor_raises_a_limit(visit):
+    server, targets, anna = visit
+    fields = {"model": "pocket-guide", "precision": "8bit", "text": "qwen"}
+    switch = {"model": "pocket-guide", "precision": "8bit"}
+    for name in ("switch_model", "unload_model", "cancel_load", "search_models", "any_card"):
+        target = named(targets, name)
+        data = switch if name == "switch_model" else {one: fields[one] for one in FIELDS[name]}
+        _, text = anna.outcome(target, {**target.body, "data": data})
+        assert "fixed on this server" in json.loads(text)["error"], (name, text)
+    assert server.health()["precision"] == "full"
+    assert sum(line.startswith("loads ") for line in server.lines) == 1
+    send = Target("send", "queue/join", {})
+    _, much = anna.outcome(send, joined(targets, "count to 9", new_tokens=100_000))
+    assert "Max new tokens" in much
+    assert "w1" not in much
+    _, long = anna.outcome(send, joined(targets, "x" * 8001))
+    assert "8,000" in long
 
 
 SCALARS = (
