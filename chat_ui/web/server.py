@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web.bare_page import TextsIn
 from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.connections import Connections
 from chat_ui.web.guard import Guard
@@ -48,6 +49,7 @@ def launch_options(
     keys: Keys,
     demo: gr.Blocks,
     policy: Callable[[str], str],
+    texts_in: TextsIn,
 ) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open.
 
@@ -58,6 +60,7 @@ def launch_options(
         keys: what links carry.
         demo: the page.
         policy: gives the page on privacy, for an Accept-Language header.
+        texts_in: gives the texts for one.
     """
     visitors = Visitors()
     return {
@@ -65,8 +68,8 @@ def launch_options(
         "app_kwargs": {
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
-                Middleware(KeyMiddleware, settings=settings, keys=keys),
-                Middleware(ClosingMiddleware, data_dir=settings.data_dir),
+                Middleware(KeyMiddleware, settings=settings, keys=keys, texts_in=texts_in),
+                Middleware(ClosingMiddleware, data_dir=settings.data_dir, texts_in=texts_in),
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),
                 Middleware(VisitorsMiddleware, visitors=visitors),
