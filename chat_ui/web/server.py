@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web import qr
 from chat_ui.web.bare_page import TextsIn
 from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.connections import Connections
@@ -194,7 +195,10 @@ def _on_signals(ending: threading.Event) -> None:
 
 def _say_link(url: str, hosts: Hosts, keys: Keys) -> None:
     hosts.add_own(urlsplit(url).hostname or "")
-    say(f"Public link: {keys.visitors_link(url)}")
+    link = keys.visitors_link(url)
+    say(f"Public link: {link}")
+    if code := qr.for_terminal(link, sys.stdout):
+        say(code)
     say(
         "What is written and answered through it passes through Gradio's relay, which could read "
         f"it. The link lasts {LASTS}, and ends with this program."
