@@ -3,11 +3,13 @@
 import io
 import logging
 import re
+from pathlib import Path
 
 import pytest
 import segno
 
 from chat_ui.web import qr, server
+from chat_ui.web.entrance import Entrance
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import Keys
 
@@ -60,10 +62,14 @@ def test_the_public_link_s_code_is_printed_below_it_and_logged_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(qr, "for_terminal", lambda text, out: f"code of {text}")
-    server._say_link("https://a.gradio.live", Hosts(), Keys(visitor="v1"))
+    entrance = Entrance(tmp_path)
+    server._say_link("https://a.gradio.live", Hosts(), Keys(visitor="v1"), entrance)
     link = "https://a.gradio.live/?key=v1"
+    assert entrance.link is not None
+    assert entrance.link.url == link
     assert capsys.readouterr().out.startswith(f"Public link: {link}\ncode of {link}\n")
     assert not caplog.records
