@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from chat_ui.service import ChatService, Instruments, LoadEngine
+    from chat_ui.web.entrance import Entrance
     from chat_ui.web.hosts import Hosts
     from chat_ui.web.key import Keys
 
@@ -31,6 +32,7 @@ class App:
     service: "ChatService"
     hosts: "Hosts"
     keys: "Keys"
+    entrance: "Entrance"
 
 
 def make_app(
@@ -47,21 +49,22 @@ def make_app(
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
     from chat_ui.service import ChatService, loader
-    from chat_ui.ui import page, privacy
+    from chat_ui.ui import page, privacy, texts
     from chat_ui.web import server
+    from chat_ui.web.entrance import Entrance
     from chat_ui.web.hosts import Hosts
     from chat_ui.web.key import Keys
 
-    hosts, keys = Hosts.of(settings), Keys.of(settings)
+    hosts, keys, entrance = Hosts.of(settings), Keys.of(settings), Entrance(settings.data_dir)
     service = ChatService(settings, load or loader(settings), instruments)
-    demo = page.build_page(service)
+    demo = page.build_page(service, entrance if settings.is_public else None)
     policy = privacy.policy_page(settings)
     options = page.launch_options() | server.launch_options(
-        settings, service, hosts, keys, demo, policy
+        settings, service, hosts, keys, entrance, demo, policy, texts.texts_in
     )
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]
-    return App(demo, service, hosts, keys)
+    return App(demo, service, hosts, keys, entrance)
 
 
 def _read(argv: Sequence[str] = ()) -> Settings:
@@ -89,7 +92,7 @@ def main(
             log_to_stderr()
         app = make_app(settings, load, instruments)
         app.service.start()
-        server.serve(app.demo, app.service, app.hosts, app.keys, port)
+        server.serve(app.demo, app.service, app.hosts, app.keys, app.entrance, port)
     except ChatUIError as error:
         sys.stderr.write(f"chat_ui can't start. {error}\n")
         return 1

@@ -24,6 +24,7 @@ DIRECT = {
     "filelock": "4.2",
     "gradio": "6.31",
     "platformdirs": "4.14",
+    "segno": "1.6",
     "sqlalchemy": "2.1",
     "torch": "2.13",
     "transformers": "5.23",

@@ -425,6 +425,7 @@
   const MOUNT = {
     bar: () => { ui.drawers.show(); ui.pulse(); setOpening(true); },
     rail: () => { ui.rail.mount(); ui.files.mount(); ui.privacy.mount(); },
+    owner: (island) => ui.owner.mount(island),
     model: (island) => ui.models.mount(island),
     prompts: (island) => ui.prompts.mount(island),
     context: () => ui.context.update(),

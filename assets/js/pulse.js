@@ -75,6 +75,7 @@
       list = now.list;
       ui.rail.show(now.conversations);
     }
+    ui.owner.show(now.is_owner);
     ui.gone.show(now.gone);
     ui.followNews(now);
   }

@@ -7,9 +7,10 @@ import json
 import logging
 import secrets
 import threading
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from chat_ui.chat.messages import MessageState, Numbers
 from chat_ui.errors import ChatUIError
@@ -18,9 +19,13 @@ from chat_ui.errors import ChatUIError
 log = logging.getLogger("chat_ui.events")
 
 
+def _none() -> Mapping[str, int]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The tally at one moment.
+    """The tally at one moment, which what happens later does not change.
 
     Attributes:
         answers: how many ended, by state.
@@ -36,9 +41,9 @@ class Figures:
         waiting: answers that wait for a model or for their turn.
     """
 
-    answers: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    refusals: Counter[str] = field(default_factory=Counter)
+    answers: Mapping[str, int] = field(default_factory=_none)
+    errors: Mapping[str, int] = field(default_factory=_none)
+    refusals: Mapping[str, int] = field(default_factory=_none)
     prompt_tokens: int = 0
     generated_tokens: int = 0
     first_token_s: float = 0.0
@@ -59,15 +64,7 @@ class Tally:
     def figures(self, running: int, waiting: int) -> Figures:
         """The figures now, with what is under way."""
         with self._lock:
-            now = self._now
-            return replace(
-                now,
-                answers=Counter(now.answers),
-                errors=Counter(now.errors),
-                refusals=Counter(now.refusals),
-                running=running,
-                waiting=waiting,
-            )
+            return replace(self._now, running=running, waiting=waiting)
 
     def answered(
         self, state: MessageState, numbers: Numbers, error_kind: str, seconds: float
@@ -82,12 +79,12 @@ class Tally:
         """
         with self._lock:
             now = self._now
-            now.answers[state] += 1
-            if state == "failed":
-                now.errors[error_kind or "unknown"] += 1
+            errors = _with(now.errors, error_kind or "unknown") if state == "failed" else now.errors
             first, rate = numbers.first_token_s, numbers.decode_tokens_per_s
             self._now = replace(
                 now,
+                answers=_with(now.answers, state),
+                errors=errors,
                 prompt_tokens=now.prompt_tokens + (numbers.prompt_tokens or 0),
                 generated_tokens=now.generated_tokens + (numbers.completion_tokens or 0),
                 first_token_s=now.first_token_s + (first or 0.0),
@@ -112,8 +109,13 @@ class Tally:
         """Something was refused, or a defect came in between."""
         kind = type(error).__name__ if isinstance(error, ChatUIError) else "defect"
         with self._lock:
-            self._now.refusals[kind] += 1
+            self._now = replace(self._now, refusals=_with(self._now.refusals, kind))
         _tell("refusal", error=kind)
+
+
+def _with(counted: Mapping[str, int], key: str) -> Mapping[str, int]:
+    """The same with one more of this."""
+    return MappingProxyType({**counted, key: counted.get(key, 0) + 1})
 
 
 def _tell(event: str, **more: object) -> None:

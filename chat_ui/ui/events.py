@@ -235,6 +235,12 @@ class Switch(Model):
     anyway: bool = False
 
 
+class Closing(Event):
+    """The stop switch: whether only the owner is let in."""
+
+    is_closed: bool
+
+
 _SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "text": ("This is no text, or a very long one.", "Type it into its box, or send it in parts."),
     "title": ("This is no title.", "Type it into its box."),
@@ -247,6 +253,7 @@ _SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "thinking": ("Thinking is either on or off.", "Set it in its panel."),
     "temporary": ("A chat is either temporary or not.", "Reload the page."),
     "is_pinned": ("A conversation is either pinned or not.", "Reload the page."),
+    "is_closed": ("The chat is either paused or not.", "Reload the page."),
     "form": ("There is no such kind of file.", "Choose one of the menu."),
     "context": ("This is no context.", "Choose one from the list."),
     "model": ("Nothing is chosen.", "Choose a model, or type a path."),

@@ -58,6 +58,9 @@ RAIL: Final = """<nav data-text-label="rail.conversations"><h2
 <div id="private"><a href="privacy" data-text="privacy.name"></a>
 <button type="button" id="forget-me" data-text="privacy.forget"></button></div>"""
 
+# Shown where the pulse says that one is.
+OWNER: Final = """<button type="button" id="show-owner" data-text="owner.name" hidden></button>"""
+
 _KEPT: Final = '<p data-text="welcome.kept"></p>'
 WELCOME: Final = f"""<div id="welcome"><h1 data-text="welcome.heading"></h1>
 {_KEPT}

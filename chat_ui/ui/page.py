@@ -18,6 +18,7 @@ from chat_ui.ui import (
     islands,
     list_server,
     message_server,
+    owner_server,
     privacy,
     texts,
     theme,
@@ -80,13 +81,18 @@ class Parts:
     controls: Controls
 
 
-def build_page(service: ChatService) -> gr.Blocks:
-    """The page, built and not launched. Building asks the service for nothing but its settings."""
+def build_page(service: ChatService, entrance: owner_server.Entrance | None = None) -> gr.Blocks:
+    """The page, built and not launched. Building asks the service for nothing but its settings.
+
+    Args:
+        service: the backend.
+        entrance: what the server's owner sees and closes; None where no strangers come.
+    """
     service.on_gone(view.forget)
     offload = Threads()
     demo: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
-        parts = _layout(service, offload)
+        parts = _layout(service, entrance, offload)
         _events(demo, parts, Handlers(service, offload), Follower(service, offload))
     demo.queue(api_open=False, max_size=QUEUE_SIZE, default_concurrency_limit=None)
     return demo
@@ -113,7 +119,9 @@ def _head() -> str:
     )
 
 
-def _layout(service: ChatService, offload: Offload) -> Parts:
+def _layout(
+    service: ChatService, entrance: owner_server.Entrance | None, offload: Offload
+) -> Parts:
     conversation = gr.Textbox("", visible=False, label="Conversation")
     shown = gr.Textbox("", visible=False, label="Shown message")
     edited = gr.Textbox("", visible=False, label="Edited message")
@@ -128,6 +136,9 @@ def _layout(service: ChatService, offload: Offload) -> Parts:
         with gr.Column(elem_id="rail"):
             calls = list_server.server_functions(service, offload)
             rail = islands.island("rail", islands.RAIL, server_functions=calls)
+            if entrance is not None:
+                calls = owner_server.server_functions(service, entrance, offload)
+                islands.island("owner", islands.OWNER, server_functions=calls)
         with gr.Column(elem_id="main"):
             earlier = gr.Button(I18N("controls.earlier"), elem_id="earlier", size="sm")
             chat = _chatbot()

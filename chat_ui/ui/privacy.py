@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from chat_ui.settings import Settings
-from chat_ui.ui.texts import Texts, language_of, texts
+from chat_ui.ui.texts import Texts, texts_in
 
 # No script and nothing of elsewhere. The colours are those of `theme.py`.
 _PAGE: Final = """<!doctype html>
@@ -68,14 +68,14 @@ def policy_page(settings: Settings) -> Callable[[str], str]:
     """The whole page as HTML, in the language of the Accept-Language header that it is given."""
 
     def page(accepted: str) -> str:
-        say = texts(language_of(accepted))
+        say = texts_in(accepted)
         sections = [
             f"<h2>{escape(say(heading))}</h2>\n"
             + "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
             for heading, sentences in _sections(settings, say)
         ]
         return _PAGE.format(
-            lang="zh-Hans" if say.language == "zh" else say.language,
+            lang=say.tag,
             name=escape(say("policy.name")),
             back=escape(say("policy.back")),
             intro=escape(say("policy.intro")),

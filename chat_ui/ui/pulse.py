@@ -40,7 +40,8 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
         try:
             owner, shown = owner_of(request), checked(Seen, seen)
             now = await offload(_look, service, owner, shown, texts_for(request))
-            now["model"]["may_change"] = service.may_change_model(is_owner(request))
+            now["is_owner"] = is_owner(request)
+            now["model"]["may_change"] = service.may_change_model(now["is_owner"])
             return now
         except ChatUIError as error:
             return {"server": SERVER, "error": str(error)}

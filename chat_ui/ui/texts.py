@@ -26,7 +26,7 @@ LANGUAGES: Final = ("en", "de", "fr", "es", "zh")
 # The tables that Gradio's components have their texts from; the page's scripts use them, too.
 COMPONENTS: Final = ("controls", "settings")
 # Those that the scripts have no need of.
-SERVER: Final = ("quantity", "status", "note", "details", "line", "card", "policy")
+SERVER: Final = ("quantity", "status", "note", "details", "line", "card", "policy", "entrance")
 
 # What Gradio 6.31 calls them; it takes English for any other kind of Chinese, as for Italian.
 GRADIO_NAMES: Final = {"zh": ("zh-CN", "zh-TW")}
@@ -55,6 +55,11 @@ class Texts:
     def __init__(self, language: str, entries: Mapping[str, Entry]) -> None:
         self.language = language
         self.entries = entries
+
+    @property
+    def tag(self) -> str:
+        """The language, as HTML's `lang` names it."""
+        return "zh-Hans" if self.language == "zh" else self.language
 
     def __call__(self, key: str, count: int | None = None, /, **places: object) -> str:
         """A text.
@@ -108,7 +113,12 @@ def texts_for(request: Any) -> Texts:
         request: Gradio's request, or the plain one that a server function gets.
     """
     headers = getattr(getattr(request, "request", request), "headers", None) or {}
-    return texts(language_of(headers.get("accept-language") or ""))
+    return texts_in(headers.get("accept-language") or "")
+
+
+def texts_in(accepted: str) -> Texts:
+    """The texts for an Accept-Language header, which may be empty."""
+    return texts(language_of(accepted))
 
 
 def language_of(accepted: str) -> str:

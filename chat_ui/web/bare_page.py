@@ -1,9 +1,14 @@
 """The page of those who don't get the app's own: asked for a key, or told to come back later."""
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Final, Protocol
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 _PAGE: Final = """<!doctype html>
-<html lang="en">
+<html lang="{lang}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>chat_ui</title>
@@ -15,16 +20,50 @@ _PAGE: Final = """<!doctype html>
 </style>
 <main>
   <h1>chat_ui</h1>
+  <p>{sentence}</p>
   {content}
 </main>
 </html>
 """
 
 
-def bare_page(content: str) -> str:
-    """A whole page in HTML.
+class Say(Protocol):
+    """The texts of a language, by their keys."""
+
+    @property
+    def tag(self) -> str:
+        """The language, as HTML's `lang` names it."""
+
+    def __call__(self, key: str, /) -> str:
+        """A text."""
+
+
+TextsIn = Callable[[str], Say]
+"""Gives the texts for an Accept-Language header."""
+
+
+def say_in(request: Request, texts_in: TextsIn) -> Say:
+    """The texts in the language of whoever asks."""
+    return texts_in(request.headers.get("accept-language", ""))
+
+
+def bare_page(say: Say, key: str, status: int, content: str = "") -> Response:
+    """A whole page that says one sentence.
 
     Args:
-        content: HTML below the heading, with everything escaped that came from elsewhere.
+        say: the visitor's texts.
+        key: the sentence's.
+        status: the answer's.
+        content: HTML below the sentence, with everything escaped that came from elsewhere.
     """
-    return _PAGE.format(content=content)
+    html = _PAGE.format(lang=say.tag, sentence=escape(say(key)), content=content)
+    return HTMLResponse(html, status, _headers(say))
+
+
+def bare_text(say: Say, key: str, status: int) -> Response:
+    """The same sentence, for what is no page."""
+    return PlainTextResponse(say(key) + "\n", status, _headers(say))
+
+
+def _headers(say: Say) -> Mapping[str, str]:
+    return {"vary": "Accept-Language", "content-language": say.tag}

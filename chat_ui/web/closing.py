@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chat_ui.web.bare_page import bare_page
+from chat_ui.web.bare_page import TextsIn, bare_page, bare_text, say_in
 from chat_ui.web.key import OPEN_PATHS
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ FILE_NAME: Final = "STOP"
 LOOK_EVERY_S: Final = 1.0
 RETRY_AFTER_S: Final = 60
 
-_SENTENCE: Final = "This chat is closed for a while by its owner. Come back later."
-
 
 class ClosingMiddleware:
     """Answers with 503 while the server is closed, but to the owner and to health checks.
@@ -35,26 +33,28 @@ class ClosingMiddleware:
     Args:
         app: the next ASGI app; `is_owner` has to be in the state already.
         data_dir: where the file is looked for, at each request.
+        texts_in: gives the texts for an Accept-Language header.
     """
 
-    def __init__(self, app: ASGIApp, data_dir: Path) -> None:
+    def __init__(self, app: ASGIApp, data_dir: Path, texts_in: TextsIn) -> None:
         self._app = app
+        self._texts_in = texts_in
         self._file = data_dir / FILE_NAME
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         is_closed = scope["type"] == "http" and not self._is_let_in(scope) and self._file.exists()
-        await (_closed(scope) if is_closed else self._app)(scope, receive, send)
+        await (self._answer(scope) if is_closed else self._app)(scope, receive, send)
 
     def _is_let_in(self, scope: Scope) -> bool:
         return Request(scope).state.is_owner or scope["path"] in (*OPEN_PATHS, "/metrics")
 
-
-def _closed(scope: Scope) -> Response:
-    headers = {"retry-after": str(RETRY_AFTER_S)}
-    if scope["path"] == "/":
-        return HTMLResponse(bare_page(f"<p>{_SENTENCE}</p>"), 503, headers)
-    return PlainTextResponse(_SENTENCE + "\n", 503, headers)
+    def _answer(self, scope: Scope) -> Response:
+        say = say_in(Request(scope), self._texts_in)
+        tell = bare_page if scope["path"] == "/" else bare_text
+        answer = tell(say, "entrance.closed", 503)
+        answer.headers["retry-after"] = str(RETRY_AFTER_S)
+        return answer
 
 
 class StopSwitch:

@@ -16,11 +16,11 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
-from chat_ui.web.bare_page import bare_page
+from chat_ui.web.bare_page import Say, TextsIn, bare_page, bare_text, say_in
 from chat_ui.web.rate import MINUTE_S, Rate
 from chat_ui.web.session import KeptIdentity, is_https
 
@@ -30,15 +30,11 @@ WRONG_TRIES: Final = 5  # in a minute, of all visitors together
 OPEN_PATHS: Final = frozenset({"/healthz", "/gradio_api/startup-events"})
 
 _NAMES: Final = ("key", "owner")
-_ASKED = "This page asks for a key. Type it, or open the whole link that you were given."
-_WRONG = "This key is not the one. Open the whole link that you were given, or ask for a new one."
-_TOO_MANY = "Too many wrong keys were tried. Wait a minute, then open the link again."
 
-_FORM: Final = """<p>{sentence}</p>
-  <form method="post" action="/key{query}">
-    <label for="key">Key</label>
+_FORM: Final = """<form method="post" action="/key{query}">
+    <label for="key">{key}</label>
     <input id="key" name="key" type="password" autocomplete="off" required autofocus>
-    <button>Open</button>
+    <button>{open}</button>
   </form>"""
 
 
@@ -81,6 +77,7 @@ class KeyMiddleware:
         app: the next ASGI app.
         settings: the app's.
         keys: of this start.
+        texts_in: gives the texts for an Accept-Language header.
         clock: gives seconds.
     """
 
@@ -89,11 +86,13 @@ class KeyMiddleware:
         app: ASGIApp,
         settings: Settings,
         keys: Keys,
+        texts_in: TextsIn,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._settings = settings
         self._keys = keys
+        self._texts_in = texts_in
         # A right key is taken even when these are used up: it has 128 bits at least, so that
         # guessing is hopeless at any pace, and whoever guesses must not keep others out.
         self._wrong_tries = Rate(WRONG_TRIES, clock)
@@ -128,15 +127,15 @@ class KeyMiddleware:
         # Who has no cookie may give the owner's key to /metrics in a header; it checks that itself.
         if is_in or path in OPEN_PATHS or path == "/metrics":
             return None
-        return self._form(request, 401, _ASKED)
+        return self._form(request, 401, "entrance.asked")
 
     def _exchange(self, request: Request, given: dict[str, str]) -> Response:
         """A cookie for each right key, and the page's address without them."""
         right = [name for name in given if self._is_right(name, given[name])]
         if not right:
             if not self._wrong_tries.takes():
-                return self._form(request, 429, _TOO_MANY)
-            return self._form(request, 401, _WRONG)
+                return self._form(request, 429, "entrance.too_many")
+            return self._form(request, 401, "entrance.wrong")
         answer = _moved(request)
         for name in right:
             answer.set_cookie(
@@ -148,14 +147,16 @@ class KeyMiddleware:
             )
         return answer
 
-    def _form(self, request: Request, status: int, sentence: str) -> Response:
-        headers = {"retry-after": str(int(MINUTE_S))} if status == 429 else {}
-        if request.url.path not in ("/", "/key"):
-            return PlainTextResponse(sentence + "\n", status, headers)
-        request.state.has_form = True  # the guard's policy lets no other page send one
-        query = html.escape(_without_keys(request).removeprefix("/"))
-        form = _FORM.format(sentence=html.escape(sentence), query=query)
-        return HTMLResponse(bare_page(form), status, headers)
+    def _form(self, request: Request, status: int, key: str) -> Response:
+        say = say_in(request, self._texts_in)
+        if request.url.path in ("/", "/key"):
+            request.state.has_form = True  # the guard's policy lets no other page send one
+            answer = bare_page(say, key, status, _form(request, say))
+        else:
+            answer = bare_text(say, key, status)
+        if status == 429:
+            answer.headers["retry-after"] = str(int(MINUTE_S))
+        return answer
 
     def _is_right(self, name: str, given: str) -> bool:
         return bool(self._key(name)) and hmac.compare_digest(
@@ -175,6 +176,12 @@ class KeyMiddleware:
 
     def _cookie_value(self, name: str) -> str:
         return hmac.digest(self._key(name).encode(), f"chat_ui {name}".encode(), "sha256").hex()
+
+
+def _form(request: Request, say: Say) -> str:
+    query = _without_keys(request).removeprefix("/")
+    key, open_ = say("entrance.key"), say("entrance.open")
+    return _FORM.format(query=html.escape(query), key=html.escape(key), open=html.escape(open_))
 
 
 def _moved(request: Request) -> RedirectResponse:

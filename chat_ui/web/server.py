@@ -22,14 +22,17 @@ from starlette.middleware import Middleware
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
 from chat_ui.settings import Settings
+from chat_ui.web import qr
+from chat_ui.web.bare_page import TextsIn
 from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 from chat_ui.web.connections import Connections
+from chat_ui.web.entrance import Entrance, Link
 from chat_ui.web.guard import Guard
 from chat_ui.web.health import health_route
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
 from chat_ui.web.key import KeyMiddleware, Keys
-from chat_ui.web.metrics import Visitors, VisitorsMiddleware, metrics_route
+from chat_ui.web.metrics import VisitorsMiddleware, metrics_route
 from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
@@ -49,8 +52,10 @@ def launch_options(
     service: ChatService,
     hosts: Hosts,
     keys: Keys,
+    entrance: Entrance,
     demo: gr.Blocks,
     policy: Callable[[str], str],
+    texts_in: TextsIn,
 ) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open.
 
@@ -59,25 +64,26 @@ def launch_options(
         service: the backend.
         hosts: the names that the page may be asked under.
         keys: what links carry.
+        entrance: where visitors are counted.
         demo: the page.
         policy: gives the page on privacy, for an Accept-Language header.
+        texts_in: gives the texts for one.
     """
-    visitors = Visitors()
     return {
         "server_name": settings.host,
         "app_kwargs": {
             "middleware": [
                 Middleware(Guard, settings=settings, hosts=hosts),
-                Middleware(KeyMiddleware, settings=settings, keys=keys),
-                Middleware(ClosingMiddleware, data_dir=settings.data_dir),
+                Middleware(KeyMiddleware, settings=settings, keys=keys, texts_in=texts_in),
+                Middleware(ClosingMiddleware, data_dir=settings.data_dir, texts_in=texts_in),
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),
-                Middleware(VisitorsMiddleware, visitors=visitors),
+                Middleware(VisitorsMiddleware, visitors=entrance.visitors),
                 Middleware(PostMiddleware, demo=demo, sessions=settings.limits.sessions),
             ],
             "routes": [
                 health_route(service),
-                metrics_route(service, keys, visitors),
+                metrics_route(service, keys, entrance.visitors),
                 import_route(service),
                 privacy_route(policy),
                 forget_route(service),
@@ -119,7 +125,14 @@ def free_port(settings: Settings) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port: int) -> NoReturn:
+def serve(
+    demo: gr.Blocks,
+    service: ChatService,
+    hosts: Hosts,
+    keys: Keys,
+    entrance: Entrance,
+    port: int,
+) -> NoReturn:
     """Serve until Ctrl+C or SIGTERM, then store everything and end the process with code 0.
 
     Args:
@@ -127,6 +140,7 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
         service: started already.
         hosts: the names that the page may be asked under; a public link's is added.
         keys: what links carry.
+        entrance: is told of a public link.
         port: a free one.
     """
     ending = threading.Event()
@@ -145,7 +159,7 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
         say("Asking Gradio's relay for a public link.")
         open_link(
             demo,
-            opened=lambda url: _say_link(url, hosts, keys),
+            opened=lambda url: _say_link(url, hosts, keys, entrance),
             failed=lambda sentence: say(f"{sentence} The page is served on this machine."),
         )
     # Not in one wait: where the system gives the signal to another thread, Python runs the handler
@@ -203,9 +217,12 @@ def _on_signals(ending: threading.Event) -> None:
         signal.signal(number, handle)
 
 
-def _say_link(url: str, hosts: Hosts, keys: Keys) -> None:
+def _say_link(url: str, hosts: Hosts, keys: Keys, entrance: Entrance) -> None:
     hosts.add_own(urlsplit(url).hostname or "")
-    say(f"Public link: {keys.visitors_link(url)}")
+    entrance.link = Link.opened(keys.visitors_link(url))
+    say(f"Public link: {entrance.link.url}")
+    if code := qr.for_terminal(entrance.link.url, sys.stdout):
+        say(code)
     say(
         "What is written and answered through it passes through Gradio's relay, which could read "
         f"it. The link lasts {LASTS}, and ends with this program."

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # Source: what gradio.Blocks.launch() prints of a link: "up to 1 week (best effort)".
 LASTS: Final = "up to a week"
+LASTS_AT_MOST: Final = timedelta(weeks=1)
 
 
 def open_link(

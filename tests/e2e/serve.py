@@ -5,11 +5,16 @@ What this machine can do is scripted, too: nothing is measured and nothing calls
 The newest message says what happens: "count to 30 at 20" writes thirty words at 20 tokens/s, "fail"
 fails after two words, "explode" is a defect whose exception quotes the whole prompt, "think" thinks
 before it answers, "think long" for a minute, anything else is repeated.
+
+FAKE_TUNNEL in the environment is the link that Gradio's relay would have given.
 """
 
+import os
 import re
 import sys
 from collections.abc import Sequence
+
+from gradio import networking
 
 from app import main
 from chat_ui.chat.messages import PromptMessage
@@ -69,6 +74,8 @@ class LoudLoader(FakeLoader):
 
 
 if __name__ == "__main__":
+    if "FAKE_TUNNEL" in os.environ:
+        networking.setup_tunnel = lambda *_, **__: os.environ["FAKE_TUNNEL"]
     loader = LoudLoader(answer, window_tokens=20_000)
     loader.thinking = ThinkingFacts(has_switch=True)
     sys.exit(main(load=loader, instruments=FakeInstruments()))

@@ -227,7 +227,7 @@ def test_the_script_mounts_every_island():
     names = set(re.findall(r"island\(\"(\w+)\"", source))
     assert names == {
         "bar", "rail", "welcome", "status", "outcome", "context", "look", "detail", "model",
-        "prompts",
+        "prompts", "owner",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"^\s+{name}: ", script, re.MULTILINE), name

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from chat_ui.ui.texts import LANGUAGES, texts_in
 from chat_ui.web import closing
 from chat_ui.web.closing import FILE_NAME, ClosingMiddleware, StopSwitch
 
@@ -22,7 +23,7 @@ def client(data_dir: Path, *, is_owner: bool) -> TestClient:
         return PlainTextResponse("there")
 
     app = Starlette(routes=[Route(path, there) for path in ("/", "/healthz", "/x")])
-    closes = ClosingMiddleware(app, data_dir)
+    closes = ClosingMiddleware(app, data_dir, texts_in)
 
     async def known(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["is_owner"] = is_owner
@@ -46,6 +47,20 @@ def test_a_file_closes_for_strangers_and_its_removal_opens(tmp_path: Path) -> No
     assert owner.get("/").text == owner.get("/x").text == "there"
     (tmp_path / FILE_NAME).unlink()
     assert stranger.get("/").text == "there"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_finds_it_closed_reads_so_in_their_language(tmp_path: Path, language: str) -> None:
+    stranger, say = client(tmp_path, is_owner=False), texts_in(language)
+    (tmp_path / FILE_NAME).touch()
+    for path in ("/", "/x"):
+        answer = stranger.get(path, headers={"accept-language": f"{language}, en;q=0.5"})
+        assert say("entrance.closed") in answer.text
+        assert answer.headers["vary"] == "Accept-Language"
+        assert answer.headers["retry-after"] == "60"
+    assert f'<html lang="{say.tag}">' in stranger.get(
+        "/", headers={"accept-language": language}
+    ).text  # fmt: skip
 
 
 def test_what_runs_is_stopped_once_each_time_the_file_comes(tmp_path: Path) -> None:

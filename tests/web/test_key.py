@@ -1,6 +1,7 @@
 """The keys: who is let in, who is an owner, and that a key is seen once only."""
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from chat_ui.limits import LIMITS, Door
 from chat_ui.settings import Settings
+from chat_ui.ui.texts import LANGUAGES, texts_in
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import WRONG_TRIES, KeyMiddleware, Keys
@@ -39,7 +41,9 @@ def visitor(tmp_path: Path) -> Make:
         hosts = Hosts.of(settings)
         hosts.add_own("abc.gradio.live")
         routes = [Route(path, tell, methods=["GET", "POST"]) for path in PATHS]
-        app = KeyMiddleware(Starlette(routes=routes), settings, keys, clock or (lambda: 0.0))
+        app = KeyMiddleware(
+            Starlette(routes=routes), settings, keys, texts_in, clock or (lambda: 0.0)
+        )
         return TestClient(Guard(app, settings, hosts), base_url=url, follow_redirects=False)
 
     return make
@@ -62,6 +66,27 @@ def test_without_a_key_there_is_a_form_and_nothing_else(visitor: Make) -> None:
         assert "<" not in answer.text
         assert "form-action 'none'" in answer.headers["content-security-policy"]
     assert browser.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_form_and_its_refusals_are_in_the_visitor_s_language(
+    visitor: Make, language: str
+) -> None:
+    browser, say = visitor(), texts_in(language)
+    browser.headers["accept-language"] = language
+    for page, sentence in (
+        (browser.get("/"), "asked"),
+        (browser.post("/key", data={"key": "wrong"}), "wrong"),
+    ):
+        assert page.headers["vary"] == "Accept-Language"
+        assert f'<html lang="{say.tag}">' in page.text
+        for key in (sentence, "key", "open"):
+            assert escape(say(f"entrance.{key}")) in page.text
+    refused = browser.get("/assets/a.js")
+    assert refused.text == say("entrance.asked") + "\n"
+    assert (refused.headers["vary"], refused.headers["content-language"]) == (
+        "Accept-Language", say.tag
+    )  # fmt: skip
 
 
 def test_a_link_s_key_becomes_a_cookie_and_leaves_the_address(visitor: Make) -> None:

@@ -16,6 +16,7 @@ from chat_ui.errors import BusyError
 from chat_ui.limits import LIMITS, Door
 from chat_ui.service import ChatService, ReplyOptions
 from chat_ui.settings import Settings
+from chat_ui.ui.texts import texts_in
 from chat_ui.web import metrics
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
@@ -75,7 +76,7 @@ def service(tmp_path: Path) -> Iterator[ChatService]:
 def browser(service: ChatService, door: Door, keys: Keys, tmp_path: Path) -> TestClient:
     settings = Settings(data_dir=tmp_path, door=door, limits=LIMITS[door])
     app = Starlette(routes=[metrics_route(service, keys, Visitors())])
-    gated = Guard(KeyMiddleware(app, settings, keys), settings, Hosts.of(settings))
+    gated = Guard(KeyMiddleware(app, settings, keys, texts_in), settings, Hosts.of(settings))
     return TestClient(gated, base_url="https://127.0.0.1:7860", follow_redirects=False)
 
 

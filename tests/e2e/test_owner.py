@@ -1,0 +1,109 @@
+"""What the server's owner sees where strangers come, and the stop switch, in a browser."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.e2e.chat import LONG, answers, button, message_box, open_chat, send
+from tests.e2e.conftest import Serve, Server
+from tests.e2e.test_accessibility import LOOKS
+from tests.e2e.test_privacy import problems
+
+pytestmark = pytest.mark.browser
+
+TUNNEL = "http://made-up.gradio.live"
+LINK = "https://made-up.gradio.live/"
+NewContext = Callable[..., BrowserContext]
+
+
+def printed(server: Server, name: str) -> str:
+    """The link that was printed after this name."""
+    server.wait_for_line(f"{name}: ")
+    (line,) = [line for line in server.lines if line.startswith(f"{name}: ")]
+    return line.removeprefix(f"{name}: ")
+
+
+def opened(page: Page) -> Locator:
+    """The owner's dialog."""
+    button(page, "This server").click()
+    dialog = page.get_by_role("dialog", name="This server")
+    expect(dialog.get_by_text("Answers being written")).to_be_visible()
+    return dialog
+
+
+def figure(dialog: Locator, name: str) -> Locator:
+    """What a figure says."""
+    return dialog.locator("dl > div", has_text=name).get_by_role("definition")
+
+
+def test_the_owner_sees_the_link_with_its_key_and_what_goes_on(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--share", environ={"FAKE_TUNNEL": TUNNEL})
+    link = printed(server, "Public link")
+    assert link.startswith(f"{LINK}?key=")
+    assert not [line for line in server.lines if "█" in line], "no terminal reads this"
+    for look in LOOKS.values():
+        page = new_context(**look).new_page()
+        open_chat(page, printed(server, "Owner"))
+        if look.get("is_mobile"):
+            button(page, "Conversations").click()
+        dialog = opened(page)
+        expect(figure(dialog, "Answers being written")).to_have_text("0 of 8")
+        expect(dialog.get_by_role("link")).to_have_attribute("href", link)
+        expect(dialog.get_by_text("It ends with this program")).to_be_visible()
+        code = dialog.get_by_role("img", name="QR code of the public link")
+        expect(code).to_be_visible()
+        assert code.evaluate("(image) => image.decode().then(() => image.naturalWidth > 0)")
+        assert problems(page) == []
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--door", "share", "--public")
+    owner, visitor = new_context().new_page(), new_context().new_page()
+    open_chat(owner, printed(server, "Owner"))
+    open_chat(visitor, server.url)
+    send(visitor, LONG)
+    expect(answers(visitor)).to_contain_text("w2")
+    dialog = opened(owner)
+    expect(figure(dialog, "Visitors in")).to_have_text("2")
+    expect(figure(dialog, "Answers being written")).to_have_text("1 of 8")
+    button(owner, "Pause for visitors").click()
+    expect(button(owner, "Keep it open")).to_be_focused()
+    owner.keyboard.press("Enter")
+    expect(button(owner, "Pause for visitors")).to_be_focused()
+    assert not (server.data_dir / "STOP").exists()
+    owner.keyboard.press("Enter")
+    assert problems(owner) == []
+    button(owner, "Pause now").click()
+    expect(dialog.get_by_text("Paused: only you are let in.")).to_be_visible()
+    expect(button(owner, "Let visitors in")).to_be_focused()
+    expect(figure(dialog, "Answers being written")).to_have_text("0 of 8")
+    visitor.goto(server.url)
+    expect(visitor.get_by_text("This chat is closed for a while")).to_be_visible()
+    owner.reload()
+    expect(message_box(owner)).to_be_editable()
+    opened(owner)
+    button(owner, "Let visitors in").click()
+    expect(dialog.get_by_text("Visitors are let in.")).to_be_visible()
+    open_chat(visitor, server.url)
+    # A stranger has no such dialog, and asking without it is refused.
+    expect(answers(visitor)).to_have_count(0)
+    expect(visitor.get_by_text("Pocket Guide").first).to_be_visible()
+    expect(button(visitor, "This server")).to_have_count(0)
+    refused = visitor.evaluate("""async () => {
+      const { server } = window.chatUI.islands.owner;
+      return [await server.owner_figures({}), await server.set_closed({ is_closed: true })];
+    }""")
+    assert [list(one) for one in refused] == [["error", "is_access"]] * 2
+    assert not (server.data_dir / "STOP").exists()
+
+
+def test_at_home_there_is_nothing_of_it(chat: Page) -> None:
+    expect(chat.locator("#show-owner")).to_have_count(0)
