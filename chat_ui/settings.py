@@ -44,6 +44,8 @@ class Settings:
         logs_events: whether a line is printed for each answer and each refusal, without content.
         is_zero_gpu: whether this is a Space that is lent a GPU for each answer.
         model_memory_bytes: what all loaded models may take; None for what is free.
+        allows_hub: whether a visitor's message may make this server ask the Hub for a model, where
+            strangers come.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
             the loaded model's family that is on this machine, or a model as in `model`.
@@ -65,6 +67,7 @@ class Settings:
     space_host: str = ""
     logs_events: bool = False
     is_zero_gpu: bool = False
+    allows_hub: bool = False
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -138,6 +141,7 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         space_host=environ.get("SPACE_HOST", "").lower(),
         logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
         is_zero_gpu=is_zero_gpu,
+        allows_hub=flags.allow_hub or _is_true(environ.get("CHAT_UI_ALLOW_HUB", "")),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
@@ -169,6 +173,11 @@ def _parser() -> argparse.ArgumentParser:
         "--unload-after",
         metavar="MINUTES",
         help="unload a model that nobody uses for so long (0: never; 30 where strangers come)",
+    )
+    parser.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="strangers' messages, too, may fetch a model that was missing at the start",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="where conversations are kept")
     parser.add_argument(
