@@ -47,7 +47,7 @@ def make_app(
     """
     # Not at the top: gradio takes seconds to import, and --help needs none of it.
     from chat_ui.service import ChatService, loader
-    from chat_ui.ui import page, privacy
+    from chat_ui.ui import page, privacy, texts
     from chat_ui.web import server
     from chat_ui.web.hosts import Hosts
     from chat_ui.web.key import Keys
@@ -57,7 +57,7 @@ def make_app(
     demo = page.build_page(service)
     policy = privacy.policy_page(settings)
     options = page.launch_options() | server.launch_options(
-        settings, service, hosts, keys, demo, policy
+        settings, service, hosts, keys, demo, policy, texts.texts_for
     )
     # Whoever launches the page gets the session cookie and the safe options with it.
     demo.launch = partial(demo.launch, **options)  # type: ignore[method-assign]

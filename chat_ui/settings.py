@@ -19,6 +19,7 @@ from chat_ui.errors import StartupError
 from chat_ui.limits import DOORS, LIMITS, Door, Limits
 from chat_ui.models.quantization import PRECISIONS, Precision
 from chat_ui.models.spec import BUILT_IN_ID
+from chat_ui.oauth import OAuth
 
 SPACE_DISK: Final = Path("/data")
 
@@ -41,6 +42,7 @@ class Settings:
         allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
+        oauth: the login of a Space that has one.
         logs_events: whether a line is printed for each answer and each refusal, without content.
         is_zero_gpu: whether this is a Space that is lent a GPU for each answer.
         model_memory_bytes: what all loaded models may take; None for what is free.
@@ -65,6 +67,7 @@ class Settings:
     owner_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
+    oauth: OAuth | None = None
     logs_events: bool = False
     is_zero_gpu: bool = False
     allows_hub: bool = False
@@ -117,6 +120,8 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
     # On ZeroGPU a model is loaded at the start and at no other time.
     unload_after = given("unload_after") or ("0" if door == "local" or is_zero_gpu else "30")
     data_dir, memory = given("data_dir"), given("model_memory")
+    # With a domain of one's own it is a list.
+    space_host, _, own_domains = environ.get("SPACE_HOST", "").lower().partition(",")
     return Settings(
         host=given("host", "GRADIO_SERVER_NAME") or "127.0.0.1",
         port=_port(given("port", "GRADIO_SERVER_PORT") or "7860"),
@@ -137,8 +142,9 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         is_open=flags.public or _is_true(environ.get("CHAT_UI_PUBLIC", "")),
         # No flag: other people on this machine can read those.
         owner_key=_owner_key(environ.get("CHAT_UI_OWNER_KEY", "")),
-        allowed_hosts=_hosts(given("allowed_hosts") or ""),
-        space_host=environ.get("SPACE_HOST", "").lower(),
+        allowed_hosts=_hosts(f"{given('allowed_hosts') or ''},{own_domains}"),
+        space_host=space_host.strip(),
+        oauth=OAuth.of(environ) if door == "space" and space_host else None,
         logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
         is_zero_gpu=is_zero_gpu,
         allows_hub=flags.allow_hub or _is_true(environ.get("CHAT_UI_ALLOW_HUB", "")),

@@ -26,7 +26,7 @@ LANGUAGES: Final = ("en", "de", "fr", "es", "zh")
 # The tables that Gradio's components have their texts from; the page's scripts use them, too.
 COMPONENTS: Final = ("controls", "settings")
 # Those that the scripts have no need of.
-SERVER: Final = ("quantity", "status", "note", "details", "line", "card", "policy")
+SERVER: Final = ("quantity", "status", "note", "details", "line", "card", "policy", "login")
 
 # What Gradio 6.31 calls them; it takes English for any other kind of Chinese, as for Italian.
 GRADIO_NAMES: Final = {"zh": ("zh-CN", "zh-TW")}
@@ -55,6 +55,11 @@ class Texts:
     def __init__(self, language: str, entries: Mapping[str, Entry]) -> None:
         self.language = language
         self.entries = entries
+
+    @property
+    def tag(self) -> str:
+        """The language as HTML's `lang` has it."""
+        return "zh-Hans" if self.language == "zh" else self.language
 
     def __call__(self, key: str, count: int | None = None, /, **places: object) -> str:
         """A text.

@@ -1,9 +1,11 @@
-"""The page of those who don't get the app's own: asked for a key, or told to come back later."""
+"""The page of those who don't get the app's own: asked for a key, told to come back later, or how a
+login ended.
+"""
 
 from typing import Final
 
 _PAGE: Final = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>chat_ui</title>
@@ -21,10 +23,11 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-def bare_page(content: str) -> str:
+def bare_page(content: str, language: str = "en") -> str:
     """A whole page in HTML.
 
     Args:
         content: HTML below the heading, with everything escaped that came from elsewhere.
+        language: of the content.
     """
-    return _PAGE.format(content=content)
+    return _PAGE.format(content=content, language=language)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.requests import Request
 
 from chat_ui.errors import StartupError
 from chat_ui.service import ChatService
@@ -27,6 +28,7 @@ from chat_ui.web.health import health_route
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
 from chat_ui.web.key import KeyMiddleware, Keys
+from chat_ui.web.login import LoginMiddleware, Words, login_routes
 from chat_ui.web.metrics import Visitors, VisitorsMiddleware, metrics_route
 from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.privacy import forget_route, privacy_route
@@ -48,6 +50,7 @@ def launch_options(
     keys: Keys,
     demo: gr.Blocks,
     policy: Callable[[str], str],
+    words: Callable[[Request], Words],
 ) -> dict[str, Any]:
     """What `demo.launch` gets beside the page's look; safe where Gradio's defaults are open.
 
@@ -58,14 +61,22 @@ def launch_options(
         keys: what links carry.
         demo: the page.
         policy: gives the page on privacy, for an Accept-Language header.
+        words: give the page's texts, for a request.
     """
     visitors = Visitors()
+    oauth, space_host = settings.oauth, settings.space_host
+    login = (
+        [Middleware(LoginMiddleware, oauth=oauth, space_host=space_host, words=words)]
+        if oauth
+        else []
+    )
     return {
         "server_name": settings.host,
         "app_kwargs": {
             "middleware": [
-                Middleware(Guard, settings=settings, hosts=hosts),
+                Middleware(Guard, settings=settings, hosts=hosts, routes=login_routes(settings)),
                 Middleware(KeyMiddleware, settings=settings, keys=keys),
+                *login,
                 Middleware(ClosingMiddleware, data_dir=settings.data_dir),
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),

@@ -30,7 +30,11 @@ from chat_ui.ui.texts import (
 from tests.ui.conftest import FITS, READY, card_of, conversation_of
 
 OTHERS = LANGUAGES[1:]
-SOURCES = [*page.ASSETS.joinpath("js").glob("*.js"), *FOLDER.parents[1].rglob("chat_ui/ui/**/*.py")]
+SOURCES = [
+    *page.ASSETS.joinpath("js").glob("*.js"),
+    *FOLDER.parents[1].rglob("chat_ui/ui/**/*.py"),
+    FOLDER.parents[1] / "chat_ui" / "web" / "login.py",
+]
 CODE = "\n".join(file.read_text("utf-8") for file in SOURCES)
 
 
