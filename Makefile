@@ -38,9 +38,9 @@ guide: install ## Build the pocket guide
 screenshots: dev browser ## Take the screenshots of the documentation
 	$(BIN)/python -m tools.screenshots
 
-space: install ## Make a Hugging Face Space in build/space (TORCH=2.9.1 MODEL=id UPLOAD=owner/name)
+space: install ## Make a Hugging Face Space in build/space (TORCH=2.9.1 MODEL=id LOGIN=1 UPLOAD=owner/name)
 	$(BIN)/python -m tools.space $(if $(TORCH),--torch $(TORCH)) $(if $(MODEL),--model $(MODEL)) \
-	  $(if $(UPLOAD),--upload $(UPLOAD))
+	  $(if $(LOGIN),--login) $(if $(UPLOAD),--upload $(UPLOAD))
 
 bench: $(VENV)/.installed-bench ## Measure speed and memory (options: make bench ARGS="--quick")
 	$(BIN)/python -m tools.bench $(ARGS)

@@ -19,6 +19,7 @@ from chat_ui.errors import StartupError
 from chat_ui.limits import DOORS, LIMITS, Door, Limits
 from chat_ui.models.quantization import PRECISIONS, Precision
 from chat_ui.models.spec import BUILT_IN_ID
+from chat_ui.oauth import OAuth
 
 SPACE_DISK: Final = Path("/data")
 
@@ -41,9 +42,12 @@ class Settings:
         allowed_hosts: lower-case names, without ports, beside the door's own that the page may be
             asked for under.
         space_host: the name that a Space's page is served under; "" elsewhere.
+        oauth: the login of a Space that has one.
         logs_events: whether a line is printed for each answer and each refusal, without content.
         is_zero_gpu: whether this is a Space that is lent a GPU for each answer.
         model_memory_bytes: what all loaded models may take; None for what is free.
+        allows_hub: whether a visitor's message may make this server ask the Hub for a model, where
+            strangers come.
         unload_after_s: a model that nobody has used for so long is unloaded; 0 keeps it.
         draft_model: drafts tokens for assisted generation: "" for none, "auto" for a small one of
             the loaded model's family that is on this machine, or a model as in `model`.
@@ -63,8 +67,10 @@ class Settings:
     owner_key: str = ""
     allowed_hosts: tuple[str, ...] = ()
     space_host: str = ""
+    oauth: OAuth | None = None
     logs_events: bool = False
     is_zero_gpu: bool = False
+    allows_hub: bool = False
     model_memory_bytes: int | None = None
     unload_after_s: float = 0.0
     draft_model: str = ""
@@ -114,6 +120,8 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
     # On ZeroGPU a model is loaded at the start and at no other time.
     unload_after = given("unload_after") or ("0" if door == "local" or is_zero_gpu else "30")
     data_dir, memory = given("data_dir"), given("model_memory")
+    # With a domain of one's own it is a list.
+    space_host, _, own_domains = environ.get("SPACE_HOST", "").lower().partition(",")
     return Settings(
         host=given("host", "GRADIO_SERVER_NAME") or "127.0.0.1",
         port=_port(given("port", "GRADIO_SERVER_PORT") or "7860"),
@@ -134,10 +142,12 @@ def read(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> 
         is_open=flags.public or _is_true(environ.get("CHAT_UI_PUBLIC", "")),
         # No flag: other people on this machine can read those.
         owner_key=_owner_key(environ.get("CHAT_UI_OWNER_KEY", "")),
-        allowed_hosts=_hosts(given("allowed_hosts") or ""),
-        space_host=environ.get("SPACE_HOST", "").lower(),
+        allowed_hosts=_hosts(f"{given('allowed_hosts') or ''},{own_domains}"),
+        space_host=space_host.strip(),
+        oauth=OAuth.of(environ) if door == "space" and space_host else None,
         logs_events=_is_true(given("log") or ("off" if door == "local" else "on")),
         is_zero_gpu=is_zero_gpu,
+        allows_hub=flags.allow_hub or _is_true(environ.get("CHAT_UI_ALLOW_HUB", "")),
         model_memory_bytes=int(1e9 * _positive("--model-memory", memory)) if memory else None,
         unload_after_s=60 * _not_negative("--unload-after", unload_after),
         draft_model=given("draft_model") or "",
@@ -169,6 +179,11 @@ def _parser() -> argparse.ArgumentParser:
         "--unload-after",
         metavar="MINUTES",
         help="unload a model that nobody uses for so long (0: never; 30 where strangers come)",
+    )
+    parser.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="strangers' messages, too, may fetch a model that was missing at the start",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="where conversations are kept")
     parser.add_argument(

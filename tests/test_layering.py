@@ -17,14 +17,15 @@ LAYERS = {
     "app": {"ui", "web", "service", "settings", "errors"},
     "__main__": {"ui", "service", "history", "models", "settings", "errors"},
     "ui": {"service", "chat", "settings", "limits", "errors"},
-    "web": {"service", "chat", "settings", "limits", "errors"},
+    "web": {"service", "chat", "settings", "limits", "oauth", "errors"},
     "service": {"engine", "models", "history", "chat", "settings", "limits", "errors"},
     "engine": {"models", "chat", "errors"},
     "history": {"chat", "errors"},
     "models": {"errors"},
     "chat": {"errors"},
-    "settings": {"models", "limits", "errors"},
+    "settings": {"models", "limits", "oauth", "errors"},
     "limits": set(),
+    "oauth": set(),
     "errors": set(),
 }
 
@@ -32,6 +33,7 @@ LAYERS = {
 THIRD_PARTY = {
     "settings": {"platformdirs"},
     "limits": set(),
+    "oauth": set(),
     "chat": set(),
     "errors": set(),
 }

@@ -26,6 +26,12 @@ def test_defaults_without_flags_and_environment() -> None:
     assert settings.data_dir.name == "chat_ui"
 
 
+def test_the_hub_is_asked_for_strangers_only_where_the_owner_says_so() -> None:
+    assert not read(["--door", "share"], {}).allows_hub
+    assert read(["--allow-hub"], {}).allows_hub
+    assert read([], {"CHAT_UI_ALLOW_HUB": "1"}).allows_hub
+
+
 def test_flag_beats_own_variable_beats_gradios() -> None:
     environ = {
         "CHAT_UI_PORT": "2",

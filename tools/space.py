@@ -28,7 +28,9 @@ LEFT: Final = ("assets/screenshots/",)
 PYTHON: Final = "3.12.12"
 
 
-def build(out: Path, *, torch: str = "", model: str = "", title: str = "chat_ui") -> list[str]:
+def build(
+    out: Path, *, torch: str = "", model: str = "", title: str = "chat_ui", login: bool = False
+) -> list[str]:
     """Put the Space into a folder; what was in it before is replaced, but for `.git`.
 
     Args:
@@ -36,6 +38,7 @@ def build(out: Path, *, torch: str = "", model: str = "", title: str = "chat_ui"
         torch: a version instead of the pinned one, such as "2.9.1"; "" keeps the pin.
         model: a Hub id that the Space serves; "" for the built-in model.
         title: of the Space's page.
+        login: whether its owner can log in with Hugging Face.
 
     Returns:
         The binary files in it.
@@ -57,7 +60,7 @@ def build(out: Path, *, torch: str = "", model: str = "", title: str = "chat_ui"
             binary.append(name)
     requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     (out / "requirements.txt").write_text(with_torch(requirements, torch), encoding="utf-8")
-    (out / "README.md").write_text(_readme(requirements, model, title), encoding="utf-8")
+    (out / "README.md").write_text(_readme(requirements, model, title, login), encoding="utf-8")
     # Who pushes with git needs it; the Hub's client sees for itself.
     attributes = (f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in binary)
     (out / ".gitattributes").write_text("".join(attributes), encoding="utf-8")
@@ -74,7 +77,7 @@ def with_torch(requirements: str, version: str) -> str:
     )
 
 
-def front_matter(requirements: str, model: str, title: str) -> dict[str, Any]:
+def front_matter(requirements: str, model: str, title: str, login: bool) -> dict[str, Any]:
     """What the README says to the Hub.
 
     Source: https://huggingface.co/docs/hub/spaces-config-reference
@@ -97,6 +100,8 @@ def front_matter(requirements: str, model: str, title: str) -> dict[str, Any]:
     }
     if model:
         found |= {"models": [model], "preload_from_hub": [model]}
+    if login:
+        found["hf_oauth"] = True
     return found
 
 
@@ -134,9 +139,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--torch", default="", metavar="VERSION", help="one that ZeroGPU lists")
     parser.add_argument("--model", default="", metavar="ID", help="of the Hub (the built-in one)")
     parser.add_argument("--title", default="chat_ui", help="of the Space's page")
+    parser.add_argument("--login", action="store_true", help="let the owner log in")
     parser.add_argument("--upload", default="", metavar="OWNER/NAME", help="send it to the Hub")
     args = parser.parse_args(argv)
-    binary = build(args.out, torch=args.torch, model=args.model, title=args.title)
+    binary = build(args.out, torch=args.torch, model=args.model, title=args.title, login=args.login)
     print(f"The Space is in {args.out}. Try it there: SPACE_ID=me/chat python app.py")
     print("Binary files, which git pushes through LFS or Xet only:", *binary, sep="\n  ")
     if args.upload:
@@ -147,11 +153,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"If you push it yourself, set the Space's variable CHAT_UI_MODEL to {args.model}.")
 
 
-def _readme(requirements: str, model: str, title: str) -> str:
+def _readme(requirements: str, model: str, title: str, login: bool) -> str:
     lines = ["---"]
-    for key, value in front_matter(requirements, model, title).items():
+    for key, value in front_matter(requirements, model, title, login).items():
         if isinstance(value, list):
             lines += [f"{key}:", *(f"  - {_quoted(each)}" for each in value)]
+        elif value is True:
+            lines.append(f"{key}: true")
         else:
             lines.append(f"{key}: {_quoted(value)}")
     return "\n".join([*lines, "---", "", TEMPLATE.read_text(encoding="utf-8")])

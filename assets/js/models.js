@@ -188,6 +188,7 @@
     present = now;
     fix();
     ui.card.drawNow(at(".model-now"), now);
+    ui.login.draw(at(".login"), now, island.props.value.login);
     if (!picked.id) takeOver();
     else if (now.is_settled && settled !== now.revision) settle(now);
     if (now.is_settled) settled = now.revision;
@@ -315,6 +316,7 @@
     at("#load-model").addEventListener("click", load);
     at("#cancel-load").addEventListener("click", () => tell("cancel_load"));
     at("#unload").addEventListener("click", () => tell("unload_model"));
+    ui.login.listen(at("#log-out"), say);
     at("#use-token").addEventListener("click", lookAgain);
     at("#hub-token").addEventListener("keydown", (event) => {
       if (event.key === "Enter") lookAgain();

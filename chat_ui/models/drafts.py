@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat_ui.errors import ChatUIError
-from chat_ui.models import checkpoint, hub
+from chat_ui.models import cached, checkpoint, hub
 from chat_ui.models.progress import Progress, ignore
 from chat_ui.models.spec import ModelSpec, find
 
@@ -25,7 +25,12 @@ _MOST_NEIGHBOURS: Final = 100
 
 
 def choose(
-    named: str, model: ModelSpec, known: Iterable[ModelSpec], progress: Progress = ignore
+    named: str,
+    model: ModelSpec,
+    known: Iterable[ModelSpec],
+    progress: Progress = ignore,
+    *,
+    asks_hub: bool = True,
 ) -> ModelSpec | None:
     """The model that drafts for another one; None where nothing fits.
 
@@ -35,6 +40,7 @@ def choose(
         model: the model that is to be assisted, with its folder.
         known: where "auto" looks, beside the folders next to the model's.
         progress: told while it is downloaded, where it has to be.
+        asks_hub: False for none where it would have to be.
 
     Raises:
         ModelError: the named model can't be had.
@@ -45,7 +51,11 @@ def choose(
         return _smallest(model, [*known, *_neighbours(model.folder)])
     draft = find(named)
     if draft.folder is None:
-        draft = replace(draft, folder=hub.download(draft.id, progress))
+        here = cached.find(draft.id)
+        if here is not None:
+            draft = replace(draft, folder=here.folder)
+        elif asks_hub:
+            draft = replace(draft, folder=hub.download(draft.id, progress))
     if draft.folder is None or draft.folder == model.folder:
         return None
     if not _same_tokenizer(draft.folder, model.folder):

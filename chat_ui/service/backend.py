@@ -25,6 +25,8 @@ from chat_ui.service.temporary import Lifetimes, Stores
 from chat_ui.settings import Settings
 
 LOCK_FILE: Final = "in-use.lock"
+# Where strangers come, their messages begin a load that failed again no sooner.
+RETRY_PAUSE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,15 @@ def _make_host(
         find(settings.model),
         settings.precision,
         load,
-        draft_for=lambda spec, progress: drafts.choose(
-            settings.draft_model, spec, list(host.known.values()), progress
+        draft_for=lambda spec, load: drafts.choose(
+            settings.draft_model, spec, list(host.known.values()), load, asks_hub=load.asks_hub
         ),
         loaded=forecasts.loaded,
         budget_bytes=settings.model_memory_bytes,
         unload_after_s=settings.unload_after_s,
         tries_again=settings.model_is_fixed,  # nobody could choose another one
+        retry_pause_s=RETRY_PAUSE_S if settings.model_is_fixed else 0.0,
+        asks_hub_again=settings.allows_hub or not settings.is_public,
         activity=activity,
         unmeasured=forecasts.machine.unmeasured,
     )

@@ -12,9 +12,15 @@ from dataclasses import replace
 from typing import Final
 
 from chat_ui.engine.protocol import Engine, EngineFacts, LoadEngine
-from chat_ui.errors import ChatUIError, EngineStoppedError, LoadCancelledError, as_shown
-from chat_ui.models import admission, checkpoint, hub
-from chat_ui.models.progress import LoadProgress, Progress
+from chat_ui.errors import (
+    ChatUIError,
+    EngineStoppedError,
+    HubError,
+    LoadCancelledError,
+    as_shown,
+)
+from chat_ui.models import admission, cached, checkpoint, hub
+from chat_ui.models.progress import LoadProgress
 from chat_ui.models.spec import ModelSpec
 from chat_ui.service.activity import Activity
 from chat_ui.service.loading import Load
@@ -42,7 +48,7 @@ class ModelChanges:
         state: ModelState,
         load: LoadEngine,
         fits: Fits,
-        draft_for: Callable[[ModelSpec, Progress], ModelSpec | None],
+        draft_for: Callable[[ModelSpec, Load], ModelSpec | None],
         loaded: Callable[[EngineFacts, int], None],
         budget_bytes: int | None,
         activity: Activity,
@@ -83,6 +89,7 @@ class ModelChanges:
             except BaseException as error:  # a library's panic is no Exception, and ends no less
                 if not isinstance(error, ChatUIError):
                     log.exception("loading %s failed", load.spec.id)
+                self._state.note_failure()
                 self._put_back(before, as_shown(error))
             else:
                 # Before anybody can answer with it.
@@ -110,6 +117,8 @@ class ModelChanges:
         Nothing is downloaded or unloaded for a model that can't be had.
         """
         load(LoadProgress("checking"))
+        if load.spec.folder is None and not load.asks_hub:
+            load.spec = _on_this_machine(load.spec)
         if load.spec.folder is None:
             admission.refuse(hub.fetch_config(load.spec.id, load.token), load.precision)
             folder = hub.download(load.spec.id, load, load.token)
@@ -200,3 +209,15 @@ class ModelChanges:
                 return
         # The server ended while the model was loading: nobody else will unload it.
         engine.close()
+
+
+def _on_this_machine(spec: ModelSpec) -> ModelSpec:
+    """A Hub model with the folder that it has in the cache. The network is never asked.
+
+    Raises:
+        HubError: it isn't there.
+    """
+    here = cached.find(spec.id)
+    if here is None:
+        raise HubError(f"{spec.id} is not on this machine.", "The server's owner can load it.")
+    return replace(spec, folder=here.folder)

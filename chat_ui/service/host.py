@@ -21,8 +21,7 @@ from typing import Final
 
 from chat_ui.engine.protocol import Engine, EngineFacts, LoadEngine
 from chat_ui.errors import BusyError, EngineStoppedError, ModelError
-from chat_ui.models import memory
-from chat_ui.models.progress import Progress
+from chat_ui.models import cached, memory
 from chat_ui.models.quantization import Precision
 from chat_ui.models.spec import ModelSpec, find
 from chat_ui.service.activity import Activity
@@ -43,11 +42,13 @@ class ModelHost:
         precision: its precision.
         load: loads a model; called, like `fits` and `draft_for`, on a thread that ends.
         fits: whether a model can be loaded while others stay.
-        draft_for: the model that drafts for another.
+        draft_for: the model that drafts for another, in a load of it.
         loaded: told of each model that was loaded, and what the program took before that, in bytes.
         budget_bytes: what all models may take; None for what is free.
         unload_after_s: a model that nobody used for so long is unloaded; 0 keeps it.
         tries_again: where no model could be loaded, the next message tries it again.
+        retry_pause_s: no message does so until so long after the last failure.
+        asks_hub_again: whether a load that a message begins may ask the Hub, after the first one.
         activity: told of loads, and of replies that have a model.
         unmeasured: entered while a model is loaded, so that nothing is measured meanwhile.
         clock: gives seconds.
@@ -62,17 +63,21 @@ class ModelHost:
         precision: Precision,
         load: LoadEngine,
         fits: Fits = memory.fits_beside,
-        draft_for: Callable[[ModelSpec, Progress], ModelSpec | None] = lambda spec, told: None,
+        draft_for: Callable[[ModelSpec, Load], ModelSpec | None] = lambda spec, load: None,
         loaded: Callable[[EngineFacts, int], None] = lambda facts, bytes_before: None,
         budget_bytes: int | None = None,
         unload_after_s: float = 0.0,
         tries_again: bool = False,
+        retry_pause_s: float = 0.0,
+        asks_hub_again: bool = True,
         activity: Activity | None = None,
         unmeasured: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._unload_after_s = unload_after_s
         self._tries_again = tries_again
+        self._retry_pause_s = retry_pause_s
+        self._asks_hub_again = asks_hub_again
         self._activity = activity or Activity()
         self._state = ModelState(spec, precision, self._watch_idle, clock)
         self._changes = ModelChanges(
@@ -196,8 +201,9 @@ class ModelHost:
             self._wait_for_model(gives_up)
             phase = state.status.phase
             is_lost = phase == "failed" and may_begin and self._tries_again
-            if is_lost or (phase == "unloaded" and (may_begin or not state.status.error)):
-                self._changes.begin(Load(*state.wanted))
+            is_gone = phase == "unloaded" and (may_begin or not state.status.error)
+            if (is_lost or is_gone) and self._is_here() and self._has_paused():
+                self._changes.begin(Load(*state.wanted, asks_hub=self._asks_hub_again))
                 self._wait_for_model(gives_up)
             if state.is_closed or gives_up():
                 raise EngineStoppedError
@@ -215,8 +221,21 @@ class ModelHost:
                 state.residents.touch(lent)
                 state.changed.notify_all()
 
+    def _is_here(self) -> bool:
+        """Whether a message may load the wanted model: it is on this machine, or may come here."""
+        spec = self._state.wanted[0]
+        is_here = self._asks_hub_again or spec.folder is not None
+        return is_here or cached.find(spec.id) is not None
+
+    def _has_paused(self) -> bool:
+        return self._state.is_past_failure(self._retry_pause_s)
+
     def _no_model(self) -> ModelError:
         reason = self._state.status.error or "No model is loaded."
+        if not self._is_here():
+            return ModelError(reason, "The server's owner can load one.")
+        if not self._has_paused():
+            return ModelError(reason, "Send the message again in a minute: it is tried again then.")
         if self._state.status.phase == "unloaded" or self._tries_again:
             return ModelError(reason, "Send the message again: the model is then loaded again.")
         return ModelError(reason, "Choose another model or precision.")

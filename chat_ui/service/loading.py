@@ -31,6 +31,7 @@ class Load:
         precision: in which precision.
         token: of the Hub, for this load alone; never shown.
         anyway: try it, though memory seems too short.
+        asks_hub: False to take only what is on this machine.
         clock: gives seconds.
 
     Attributes:
@@ -47,12 +48,14 @@ class Load:
         precision: Precision,
         token: str | None = None,
         anyway: bool = False,
+        asks_hub: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.precision = precision
         self.token = token
         self.anyway = anyway
+        self.asks_hub = asks_hub
         self.draft: ModelSpec | None = None
         self.bytes_before: int | None = None
         self.note = ""

@@ -32,6 +32,7 @@ class ModelState:
         unloaded_note: the model can be had again, and why it is not here; "" where it can't.
         is_closed: the server is ending.
         wanted: the present model, or the one to load next.
+        failed_at_s: when a load failed last, by the clock; None once one has not.
         status: the newest, but for how far a load is.
         known: the models that were loaded here, by their ids.
     """
@@ -43,7 +44,7 @@ class ModelState:
         settled: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        self._settled = settled
+        self._settled, self._clock = settled, clock
         self.changed = threading.Condition()
         self.residents = Residents(clock)
         self.present: Resident | None = None
@@ -52,6 +53,7 @@ class ModelState:
         self.unloaded_note = ""
         self.is_closed = False
         self.wanted = (spec, precision)
+        self.failed_at_s: float | None = None
         self.status = ModelStatus(0, "starting", spec.id, spec.label, precision)
         self.known = {spec.id: spec}
 
@@ -69,6 +71,7 @@ class ModelState:
             self.present = present
             if present is not None:
                 facts = present.engine.facts
+                self.failed_at_s = None
                 self.unloaded_note = ""
                 self.wanted = facts.spec, facts.precision
                 self.known[facts.spec.id] = facts.spec
@@ -83,6 +86,14 @@ class ModelState:
             else:
                 self.show(phase="failed", error=error, **NO_MODEL)
             self.changed.notify_all()
+
+    def note_failure(self) -> None:
+        """A load has failed, just now."""
+        self.failed_at_s = self._clock()
+
+    def is_past_failure(self, seconds: float) -> bool:
+        """Whether the last load did not fail, or longer ago than so many seconds."""
+        return self.failed_at_s is None or self._clock() - self.failed_at_s >= seconds
 
     def taken_out(self, leaving: list[Resident], note: str) -> list[Resident]:
         """Take models out of the residents, under the lock; closing them is the caller's."""

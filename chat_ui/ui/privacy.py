@@ -88,6 +88,9 @@ def policy_page(settings: Settings) -> Callable[[str], str]:
 def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
     """Each section's heading, by its key, and its sentences."""
     is_public, hours = settings.is_public, settings.limits.kept_hours
+    kept = [say("policy.kept_text"), say("policy.temporary")]
+    if settings.oauth:
+        kept.append(say("policy.login"))
     where = [say(_where(settings))]
     if settings.opens_tunnel:
         where.append(say("policy.relay"))
@@ -95,7 +98,7 @@ def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
     if is_public:
         not_done.append(say("policy.no_logs"))
     return [
-        ("policy.kept", [say("policy.kept_text"), say("policy.temporary")]),
+        ("policy.kept", kept),
         ("policy.where", where),
         (
             "policy.how_long",

@@ -22,7 +22,7 @@ from chat_ui.ui.model_line import model_line
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.status import version
 from chat_ui.ui.texts import Texts, texts_for
-from chat_ui.ui.visitor import is_owner, owner_of
+from chat_ui.ui.visitor import is_owner, login_of, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
             now = await offload(_look, service, owner, shown, texts_for(request))
             now["is_owner"] = is_owner(request)
             now["model"]["may_change"] = service.may_change_model(now["is_owner"])
+            now["model"]["login"] = login_of(request)
             return now
         except ChatUIError as error:
             return {"server": SERVER, "error": str(error)}

@@ -26,7 +26,9 @@ LANGUAGES: Final = ("en", "de", "fr", "es", "zh")
 # The tables that Gradio's components have their texts from; the page's scripts use them, too.
 COMPONENTS: Final = ("controls", "settings")
 # Those that the scripts have no need of.
-SERVER: Final = ("quantity", "status", "note", "details", "line", "card", "policy", "entrance")
+SERVER: Final = (
+    "quantity", "status", "note", "details", "line", "card", "policy", "entrance", "login",
+)  # fmt: skip
 
 # What Gradio 6.31 calls them; it takes English for any other kind of Chinese, as for Italian.
 GRADIO_NAMES: Final = {"zh": ("zh-CN", "zh-TW")}

@@ -29,6 +29,12 @@ def is_owner(request: gr.Request | None) -> bool:
     return getattr(getattr(plain, "state", None), "is_owner", None) is True
 
 
+def login_of(request: gr.Request) -> str:
+    """The name that the server's owner has logged in with, as `web/login.py` has found; or ""."""
+    plain: Any = getattr(request, "request", request)
+    return str(getattr(plain.state, "login", ""))
+
+
 def page_of(request: gr.Request) -> tuple[str, str]:
     """Which open page of which owner. The page's name for itself is Gradio's session hash.
 

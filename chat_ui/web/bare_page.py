@@ -1,4 +1,6 @@
-"""The page of those who don't get the app's own: asked for a key, or told to come back later."""
+"""The page of those who don't get the app's own: asked for a key, told to come back later, or how a
+login ended.
+"""
 
 from collections.abc import Callable, Mapping
 from html import escape
@@ -34,7 +36,7 @@ class Say(Protocol):
     def tag(self) -> str:
         """The language, as HTML's `lang` names it."""
 
-    def __call__(self, key: str, /) -> str:
+    def __call__(self, key: str, /, **places: object) -> str:
         """A text."""
 
 
@@ -47,7 +49,7 @@ def say_in(request: Request, texts_in: TextsIn) -> Say:
     return texts_in(request.headers.get("accept-language", ""))
 
 
-def bare_page(say: Say, key: str, status: int, content: str = "") -> Response:
+def bare_page(say: Say, key: str, status: int, content: str = "", **places: object) -> Response:
     """A whole page that says one sentence.
 
     Args:
@@ -55,8 +57,9 @@ def bare_page(say: Say, key: str, status: int, content: str = "") -> Response:
         key: the sentence's.
         status: the answer's.
         content: HTML below the sentence, with everything escaped that came from elsewhere.
+        places: what the sentence has places for.
     """
-    html = _PAGE.format(lang=say.tag, sentence=escape(say(key)), content=content)
+    html = _PAGE.format(lang=say.tag, sentence=escape(say(key, **places)), content=content)
     return HTMLResponse(html, status, _headers(say))
 
 

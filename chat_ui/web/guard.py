@@ -43,6 +43,8 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
         (WRITE, r"/import"),
     )
 )
+# What another site may lead a browser to. The login's are where there is one (web/login.py).
+PAGES: Final = frozenset({"/", "/privacy", "/login/huggingface", "/login/callback"})
 # By path, the limit of a body that may be longer than `body_bytes`.
 KEY_BODY_BYTES: Final = 1024  # whoever sends it need not be known yet
 # A body that takes longer keeps a place that others wait for.
@@ -190,7 +192,7 @@ class Guard:
         if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
             return True
         # From elsewhere one may be led to a whole page, in a window or where it may be framed.
-        return path in ("/", "/privacy") and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        return path in PAGES and headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
 class _Answer:

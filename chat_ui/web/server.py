@@ -32,6 +32,7 @@ from chat_ui.web.health import health_route
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.imports import import_route
 from chat_ui.web.key import KeyMiddleware, Keys
+from chat_ui.web.login import LoginMiddleware, login_routes
 from chat_ui.web.metrics import VisitorsMiddleware, metrics_route
 from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.privacy import forget_route, privacy_route
@@ -69,12 +70,19 @@ def launch_options(
         policy: gives the page on privacy, for an Accept-Language header.
         texts_in: gives the texts for one.
     """
+    oauth, space_host = settings.oauth, settings.space_host
+    login = (
+        [Middleware(LoginMiddleware, oauth=oauth, space_host=space_host, texts_in=texts_in)]
+        if oauth
+        else []
+    )
     return {
         "server_name": settings.host,
         "app_kwargs": {
             "middleware": [
-                Middleware(Guard, settings=settings, hosts=hosts),
+                Middleware(Guard, settings=settings, hosts=hosts, routes=login_routes(settings)),
                 Middleware(KeyMiddleware, settings=settings, keys=keys, texts_in=texts_in),
+                *login,
                 Middleware(ClosingMiddleware, data_dir=settings.data_dir, texts_in=texts_in),
                 Middleware(SessionMiddleware, settings=settings),
                 Middleware(Connections, limits=settings.limits),

@@ -49,6 +49,13 @@ def test_a_named_model_is_fetched_when_the_space_is_built(tmp_path: Path) -> Non
     assert found["title"] == 'A "chat": mine'
 
 
+def test_the_owner_can_log_in_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    space.main(["--out", str(tmp_path / "space")])
+    assert "hf_oauth" not in front_matter(tmp_path / "space")
+    space.main(["--out", str(tmp_path / "space"), "--login"])
+    assert front_matter(tmp_path / "space")["hf_oauth"] is True
+
+
 def test_the_folder_is_clean_and_its_binary_files_are_named(tmp_path: Path) -> None:
     out = tmp_path / "space"
     binary = space.build(out)

@@ -1,5 +1,6 @@
 """What strangers are told before they write."""
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from chat_ui.limits import LIMITS, Door
+from chat_ui.oauth import OAuth
 from chat_ui.settings import Settings
-from chat_ui.ui.privacy import box
+from chat_ui.ui.privacy import box, policy_page
 from chat_ui.ui.texts import ENGLISH
 
 
@@ -38,6 +40,14 @@ def test_nobody_is_warned_at_home():
 )
 def test_strangers_are_told_where_how_long_and_who_reads(changes, said):
     assert keys(**changes) == ["before", *said, "operator", "wrong", "name"]
+
+
+def test_who_can_log_in_is_told_what_is_kept_of_it():
+    settings = Settings(data_dir=Path("x"), door="space", limits=LIMITS["space"])
+    oauth = OAuth("id", "secret", "https://provider", "anna", "")
+    said = html.escape(ENGLISH("policy.login"))
+    assert said not in policy_page(settings)("en")
+    assert said in policy_page(replace(settings, oauth=oauth))("en")
 
 
 def test_the_hours_are_those_of_the_limit():

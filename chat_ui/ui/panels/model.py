@@ -12,6 +12,8 @@ from chat_ui.ui.model_server import server_functions
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.controls import Controls
 
+LOGIN: Final = "/login/huggingface"  # web/login.py
+
 TEMPLATE: Final = """
 <div id="model-panel" class="model-panel">
   <div class="model-now" tabindex="-1">
@@ -26,6 +28,11 @@ TEMPLATE: Final = """
     </div>
     <p class="visually-hidden" role="status" data-text-label="model.name"></p>
   </div>
+
+  <p class="login" hidden><a rel="noopener noreferrer" data-text="model.login"></a>
+    <span></span>
+    <button type="button" class="small-button" id="log-out" data-text="model.log_out"
+      hidden></button></p>
 
   <div class="picker">
     <input type="text" id="model-input" role="combobox" data-text-label="model.name"
@@ -89,8 +96,11 @@ TEMPLATE: Final = """
 
 def build(service: ChatService, offload: Offload) -> Controls:
     """The panel. It has no controls that an event reads."""
+    settings = service.settings
     value = {
-        "is_fixed": service.settings.model_is_fixed,
+        "is_fixed": settings.model_is_fixed,
+        # Its full address: cookies of one name are not sent to another.
+        "login": f"https://{settings.space_host}{LOGIN}" if settings.oauth else "",
         "precisions": list(MAIN_PRECISIONS),
         "leaderboards": [[one.label, one.url, one.purpose] for one in leaderboards()],
     }
