@@ -73,9 +73,9 @@
       const given = { conversation: ui.page.conversation, message: now.id, text };
       answer = await ui.islands.status.server.edit_answer(given);
     } catch {
-      answer = { error: ui.text("page.away_unsaved") };
+      answer = { error: ui.awayText("page.away_unsaved") };
     }
-    answer ??= { error: ui.text("page.away_unsaved") }; // Gradio tells the console of it, and nobody else
+    answer ??= { error: ui.awayText("page.away_unsaved") }; // Gradio tells the console of it, and nobody else
     isSaving = false;
     if (answer.error) {
       ui.showAlert(answer.error);

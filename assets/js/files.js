@@ -61,7 +61,7 @@
       const isJson = answer.headers.get("content-type")?.startsWith("application/json");
       return isJson ? await answer.json() : { error: ui.refusal(answer.status) };
     } catch {
-      return { error: ui.text("page.away_undone") };
+      return { error: ui.awayText("page.away_undone") };
     }
   }
 

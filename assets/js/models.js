@@ -9,7 +9,6 @@
   const AGAIN = 20;
   const ARROW_MS = 700;
   const BUSY = ui.text("model.busy");
-  const AWAY = ui.text("page.away_undone");
 
   let island = null;
   let place = null;
@@ -35,7 +34,7 @@
     try {
       return (await island.server[name](given)) ?? {};
     } catch {
-      return { error: AWAY };
+      return { error: ui.awayText("page.away_undone") };
     }
   }
 

@@ -10,7 +10,6 @@
   const box = () => document.querySelector("#message textarea");
 
   const BUSY = ui.text("page.busy");
-  const AWAY = ui.text("page.away_unsent");
   const EMPTY = ui.text("page.empty");
   const SLOW = ui.text("page.slow");
   const DEAD_MS = 5000; // after which a stream that brings nothing is given up
@@ -122,7 +121,7 @@
       ui.editing.save(box().value);
       return;
     }
-    const reason = ui.isAway() ? AWAY
+    const reason = ui.isAway() ? ui.awayText("page.away_unsent")
       : root.hasAttribute("data-busy") && !page.isOpening ? BUSY // busy is what one is leaving
       : box()?.value.trim() ? tooLong : EMPTY;
     if (!reason && !page.isOpening && !isTwice) {
@@ -367,6 +366,8 @@
     close.setAttribute("aria-label", ui.text("page.dismiss"));
     close.addEventListener("click", () => place.replaceChildren());
     place.replaceChildren(element("p", sentence), close);
+    // Nothing else helps a page that the server doesn't know any more.
+    if (ui.isUnknown()) remedy = { name: ui.text("page.reload"), act: () => location.replace(location.pathname) };
     if (!remedy) return;
     const button = element("button", remedy.name);
     button.type = "button";

@@ -41,7 +41,7 @@
     pressed.disabled = false;
     dialog.close();
     if (!answer?.ok) {
-      ui.showAlert(ui.text(answer ? "privacy.not_forgotten" : "page.away_undone"));
+      ui.showAlert(answer ? ui.text("privacy.not_forgotten") : ui.awayText("page.away_undone"));
       return;
     }
     ui.forgetKept();

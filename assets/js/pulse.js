@@ -7,19 +7,21 @@
 
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
+  const UNKNOWN = "refusal.unknown"; // for good: another visitor's page by now
   const ANSWERS_MS = 8000; // whoever takes longer is away: a connection may be dead and not say so
 
   let server = ""; // which one; another has no part in what this page shows
   let list = ""; // digest of the list that is shown
   let model = null;
   let isAway = false;
+  let why = ""; // the key of what is known of that, beside that it doesn't answer
   let timer = 0;
   let isAsking = false;
   let asksAgain = false;
 
   async function pulse() {
     const bar = ui.islands?.bar;
-    if (!bar) return;
+    if (!bar || why === UNKNOWN) return;
     if (isAsking) {
       asksAgain = true;
       return;
@@ -28,10 +30,11 @@
     clearTimeout(timer);
     try {
       // A plain question first: Gradio's client would complain to the console every time.
-      if (isAway) await isThere();
+      if (isAway) await refuseClosed();
+      if (ui.session.isFull) throw new Error("no session yet");
       show(await inTime(bar.server.pulse({ conversation: ui.page.conversation, list })));
     } catch {
-      showAway();
+      showAway(await reason());
     }
     isAsking = false;
     timer = setTimeout(pulse, asksAgain ? 50 : delay());
@@ -39,9 +42,21 @@
   }
 
   // Given up in the end, for a browser has six connections to a server, and dead ones would use them up.
-  const isThere = () => fetch(`${window.gradio_config?.root ?? ""}/healthz`, {
+  const health = () => fetch(`${window.gradio_config?.root ?? ""}/healthz`, {
     cache: "no-store", signal: AbortSignal.timeout(ANSWERS_MS),
-  });
+  }).then((answer) => answer.json());
+
+  async function refuseClosed() {
+    if ((await health()).is_closed) throw new Error("closed");
+  }
+
+  // Why nothing came back: the key of a sentence.
+  async function reason() {
+    if (ui.isUnknown()) return UNKNOWN;
+    const isClosed = await health().then((now) => now.is_closed, () => false);
+    if (isClosed) return "page.closed";
+    return ui.session.isFull ? "refusal.full" : "";
+  }
 
   const inTime = (answer) =>
     Promise.race([answer, new Promise((_, late) => { setTimeout(late, ANSWERS_MS); })]);
@@ -65,6 +80,7 @@
       ui.goOn();
     }
     isAway = false;
+    why = "";
     root.removeAttribute("data-away");
     if (now.error) {
       ui.showAlert(now.error);
@@ -80,11 +96,16 @@
     ui.followNews(now);
   }
 
-  function showAway() {
+  function showAway(reason) {
+    if (reason && (reason !== why || !isAway)) ui.showAlert(ui.text(reason));
     isAway = true;
+    why = reason;
     root.setAttribute("data-away", "");
-    ui.setText(byId("model-line")?.querySelector(".state"), ui.text("page.away"));
+    ui.setText(byId("model-line")?.querySelector(".state"), awayText("page.away"));
   }
+
+  // What is said where the server doesn't answer, unless more is known.
+  const awayText = (key) => ui.text(ui.isUnknown() ? UNKNOWN : why || key);
 
   document.addEventListener("visibilitychange", () => { if (!document.hidden) pulse(); });
 
@@ -119,4 +140,5 @@
 
   ui.pulse = pulse;
   ui.isAway = () => isAway;
+  ui.awayText = awayText;
 })();

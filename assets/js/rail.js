@@ -36,9 +36,9 @@
     try {
       answer = await ui.islands.rail.server[name](given);
     } catch {
-      answer = { error: ui.text("page.away_undone") };
+      answer = { error: ui.awayText("page.away_undone") };
     }
-    answer ??= { error: ui.text("page.away_undone") }; // Gradio tells the console of it, and nobody else
+    answer ??= { error: ui.awayText("page.away_undone") }; // Gradio tells the console of it, and nobody else
     if (answer.error) ui.showAlert(answer.error);
     return answer.error ? null : answer;
   }

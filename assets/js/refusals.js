@@ -6,7 +6,7 @@
   if (ui.refusal) return;
 
   const MORE_BYTES = 4096; // of a request, beside its texts
-  const KINDS = { 401: "page", 403: "page", 413: "too_large", 421: "page", 429: "many", 503: "full" };
+  const KINDS = { 401: "page", 403: "page", 404: "unknown", 413: "too_large", 421: "page", 429: "many", 503: "full" };
 
   // {message_chars, body_bytes, import_bytes} of limits.py
   const limits = () => ui.islands.bar.props.value;
@@ -27,13 +27,18 @@
     try { return JSON.parse(options.body).data; } catch { return []; }
   }
 
+  // Its visitor was forgotten, in another window perhaps: nothing that this page asks for is taken again.
+  let isUnknown = false;
+
   const fetched = window.fetch;
   window.fetch = async (...args) => {
     const answer = await fetched(...args);
-    const isEvent = /\/queue\/join\b/.test(String(args[0]?.url ?? args[0]));
+    const [, asked] = /\/gradio_api\/(queue\/join|component_server)\b/.exec(String(args[0]?.url ?? args[0])) ?? [];
+    const isEvent = asked === "queue/join";
+    if (asked && answer.status === 404) isUnknown = true;
     if (isEvent && !answer.ok) ui.refused(dataOf(args[1]), refusal(answer.status));
     return answer;
   };
 
-  Object.assign(ui, { limits, refusal, tooLong });
+  Object.assign(ui, { limits, refusal, tooLong, isUnknown: () => isUnknown });
 })();

@@ -6,17 +6,26 @@
   if (ui.session) return;
 
   const fetched = window.fetch.bind(window);
-  const session = { isKept: true };
+  const session = { isKept: true, isFull: false };
 
   // Before anything else is asked for: who asks without it is a stranger. A server that does not answer this does
   // not answer the rest either, which says so by itself.
-  const known = fetched("/session", { credentials: "same-origin" })
-    .then((answer) => (answer.ok ? answer.json() : { is_kept: true }))
-    .catch(() => ({ is_kept: true }))
-    .then(({ is_kept: isKept, token }) => {
-      Object.assign(session, { isKept, token });
-      if (!isKept) tell();
-    });
+  const known = ask().then(({ is_kept: isKept, token }) => {
+    Object.assign(session, { isKept, token, isFull: false });
+    if (!isKept) tell();
+  });
+
+  // Where many come at once, or the owner has closed it for now, the server says when to ask again.
+  async function ask() {
+    for (;;) {
+      const answer = await fetched("/session", { credentials: "same-origin" }).catch(() => null);
+      if (answer?.ok) return answer.json();
+      if (![429, 503].includes(answer?.status)) return { is_kept: true };
+      session.isFull = true; // the pulse tells it
+      const seconds = Number(answer.headers.get("retry-after")) || 10;
+      await new Promise((later) => { setTimeout(later, 1000 * seconds); });
+    }
+  }
 
   window.fetch = async (input, options = {}) => {
     const method = options.method ?? input.method ?? "GET";

@@ -47,7 +47,7 @@ class GenerationConfig:
         _whole("Top-k", self.top_k, 0, 1000)
         _number("Min-p", self.min_p, 0.0, 1.0)
         _number("Repetition penalty", self.repetition_penalty, 0.5, 2.0)
-        _whole("Max new tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
+        check_new_tokens(self.max_new_tokens)
         if self.seed is not None:
             _whole("Seed", self.seed, 0, MAX_SEED)
         _stop_strings(self.stop)
@@ -55,6 +55,19 @@ class GenerationConfig:
             raise InvalidRequestError(
                 "Assisted generation is either on or off.", "Set it in its panel."
             )
+
+
+def check_new_tokens(count: object, most: int = MAX_NEW_TOKENS) -> None:
+    """Refuse a number of new tokens that an answer may not have.
+
+    Args:
+        count: as it was asked for.
+        most: what may be asked for, where that is less than `MAX_NEW_TOKENS`.
+
+    Raises:
+        InvalidRequestError: it is out of the range, which the sentence names.
+    """
+    _whole("Max new tokens", count, 1, min(most, MAX_NEW_TOKENS))
 
 
 def _number(name: str, value: object, low: float, high: float, *, open_below: bool = False) -> None:

@@ -84,7 +84,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         BadCheckpointError: config.json is missing or broken.
     """
     if not is_folder(folder):
-        raise not_found(str(folder))
+        raise not_found(folder.name)  # on a shared page its path is nobody's business
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

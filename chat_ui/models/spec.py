@@ -1,6 +1,7 @@
 """Which models there are: the built-in one, local folders, and ids of the Hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,8 +18,8 @@ class ModelSpec:
     """A model that can be loaded.
 
     Attributes:
-        id: what the command line and the picker take: "pocket-guide", a folder's path, or
-            "owner/name".
+        id: what the command line and the picker take: "pocket-guide", a folder's path (its name,
+            where strangers are told of it: see `FoldersByName`), or "owner/name".
         label: as the page shows it, with the parameter count where the files are here.
         kind: where the files are.
         folder: the folder of its files; None for a Hub id, whose folder is known when it is loaded.
@@ -55,6 +56,29 @@ def find(model: str) -> ModelSpec:
     if checkpoint.is_hub_id(model):
         return ModelSpec(model, model, "hub")
     raise checkpoint.not_found(model)
+
+
+class FoldersByName:
+    """`find` for where strangers come: every page is told models' ids, and a path tells how the
+    machine is laid out. So a folder's id is its name, with a number where two have the same.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, Path] = {}
+
+    def __call__(self, model: str) -> ModelSpec:
+        """As `find`; also takes an id that it gave before."""
+        known = self._folders.get(model.strip())
+        spec = find(model if known is None else str(known))
+        folder = spec.folder
+        if spec.kind != "folder" or folder is None:
+            return spec
+        name = folder.name or "folder"
+        names = (name if number == 1 else f"{name} ({number})" for number in count(1))
+        free = (one for one in names if one != BUILT_IN_ID)
+        return replace(
+            spec, id=next(one for one in free if self._folders.setdefault(one, folder) == folder)
+        )
 
 
 def count_label(parameters: int) -> str:

@@ -11,7 +11,7 @@ from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import StartupError
 from chat_ui.history.store import Store
 from chat_ui.models import drafts, memory
-from chat_ui.models.spec import BUILT_IN_ID, find
+from chat_ui.models.spec import BUILT_IN_ID, FoldersByName, ModelSpec, find
 from chat_ui.service.activity import Activity
 from chat_ui.service.choosing import Choosing
 from chat_ui.service.forecasts import Forecasts
@@ -63,7 +63,8 @@ def open_backend(
         StartupError: the data folder can't be used.
         ModelError: there is no such model, or its files are no good.
     """
-    find(settings.model)
+    find_model = FoldersByName() if settings.is_public else find
+    first = find_model(settings.model)
     if settings.draft_model not in ("", drafts.AUTO):
         find(settings.draft_model)  # who mistypes it is told at the start
     lock = _lock(settings.data_dir)
@@ -88,23 +89,29 @@ def open_backend(
         settings.model_memory_bytes,
         activity,
     )
-    host = _make_host(settings, load, forecasts, activity)
+    host = _make_host(settings, load, first, find_model, forecasts, activity)
     stores = Stores(store, Store.in_memory())
     lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
     replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used, tally)
-    choosing = Choosing(lambda: list(host.known.values()), forecasts)
+    choosing = Choosing(lambda: list(host.known.values()), forecasts, find_model)
     purge = Purge(stores, lifetimes, replies, settings.limits.kept_hours, gone)
     purge.start()
     return Backend(stores, lifetimes, host, replies, forecasts, choosing, purge, lock)
 
 
 def _make_host(
-    settings: Settings, load: LoadEngine, forecasts: Forecasts, activity: Activity
+    settings: Settings,
+    load: LoadEngine,
+    first: ModelSpec,
+    find_model: Callable[[str], ModelSpec],
+    forecasts: Forecasts,
+    activity: Activity,
 ) -> ModelHost:
     host = ModelHost(
-        find(settings.model),
+        first,
         settings.precision,
         load,
+        find_model=find_model,
         draft_for=lambda spec, load: drafts.choose(
             settings.draft_model, spec, list(host.known.values()), load, asks_hub=load.asks_hub
         ),

@@ -3,7 +3,7 @@
 `choosing.py` makes them; the page turns them into sentences.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chat_ui.models.forecast import Forecast, PrecisionForecast, Verdict
@@ -126,6 +126,7 @@ class ModelCard:
             is not known.
         free_bytes: what it may take here.
         machine: this machine, as a person knows it, such as "AMD EPYC, 2 cores".
+        device: where models run, "CPU" or "GPU".
         bandwidth_bytes_per_s: of its memory; None while it was not measured.
         forecast: in all precisions, by the names that forecasts have; None where there is none.
         precisions: those that can be loaded, in the page's order.
@@ -144,9 +145,17 @@ class ModelCard:
     download_bytes: int | None
     free_bytes: int
     machine: str
+    device: str
     bandwidth_bytes_per_s: float | None
     forecast: Forecast | None
     precisions: tuple[PrecisionCard, ...]
     problem: str = ""
     needs_token: bool = False
     what_fits: str = ""
+
+
+def without_machine(card: ModelCard) -> ModelCard:
+    """The same for strangers, who are told what the forecast is made of: whether the model has a
+    GPU and what is free, but not which machine it is.
+    """
+    return replace(card, machine=card.device, bandwidth_bytes_per_s=None)

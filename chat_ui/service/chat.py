@@ -5,6 +5,7 @@ It never calls torch; engines do that on threads of their own.
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from chat_ui.chat import exchange, markdown_export
 from chat_ui.chat.imports import MAX_CONVERSATIONS, encodable
@@ -12,7 +13,7 @@ from chat_ui.chat.messages import Conversation, ConversationSummary, Message, is
 from chat_ui.errors import EngineError, NotAllowedError, NotFoundError
 from chat_ui.models.quantization import precision as checked_precision
 from chat_ui.service import files
-from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
+from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard, without_machine
 from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.forecasts import precision_name
 from chat_ui.service.replies import ReplyOptions
@@ -38,6 +39,8 @@ class ChatService(Versions):
         """Which model the server has, and what it is doing with it. Starts nothing."""
         if self._opened is None:
             name = self.settings.model
+            if self.settings.is_public:  # it may be a path
+                name = Path(name).name
             return ModelStatus(0, "starting", name, name, self.settings.precision)
         return self._opened.host.status
 
@@ -133,8 +136,8 @@ class ChatService(Versions):
             model: as the picker takes it.
             context_tokens: for which it is forecast; None for a usual one.
             token: of the Hub, for this call alone.
-            is_owner: the server's owner asks. The Hub is asked for nobody else where the model is
-                fixed.
+            is_owner: the server's owner asks. Where the model is fixed, the Hub is asked for nobody
+                else, and nobody else is told what the machine is called.
 
         Raises:
             NotAllowedError: visitors may not choose, here, and it is not the present one.
@@ -142,9 +145,11 @@ class ChatService(Versions):
         """
         if model != self.model.model_id:
             self.refuse_where_fixed(is_owner)
-        return self._backend.choosing.card(
-            model, context_tokens, token or None, asks_hub=self.may_change_model(is_owner)
+        may_change = self.may_change_model(is_owner)
+        card = self._backend.choosing.card(
+            model, context_tokens, token or None, asks_hub=may_change
         )
+        return card if may_change else without_machine(card)
 
     def refuse_where_fixed(self, is_owner: bool) -> None:
         """Raise `NotAllowedError` for who may not change the model."""

@@ -36,10 +36,17 @@ class Choosing:
     Args:
         loaded: gives the models that were loaded here.
         forecasts: of this server.
+        find_model: gives the model that a person named.
     """
 
-    def __init__(self, loaded: Callable[[], Iterable[ModelSpec]], forecasts: Forecasts) -> None:
+    def __init__(
+        self,
+        loaded: Callable[[], Iterable[ModelSpec]],
+        forecasts: Forecasts,
+        find_model: Callable[[str], ModelSpec] = find,
+    ) -> None:
         self._loaded = loaded
+        self._find_model = find_model
         self._listing = Listing(loaded, forecasts)
         self._forecasts = forecasts
         # Not by token: who may load models here is one person. Kept for a moment only.
@@ -142,6 +149,7 @@ class Choosing:
             download_bytes=0 if choice.is_here else (info.missing_bytes if info else None),
             free_bytes=whole.free_bytes if whole else machine.free_bytes,
             machine=_described(machine),
+            device="CPU" if machine.kind == "cpu" else "GPU",
             bandwidth_bytes_per_s=machine.bandwidth_bytes_per_s or None,
             forecast=whole,
             precisions=tuple(
@@ -218,7 +226,7 @@ class Choosing:
             if known.id == model:  # of the Hub, with its folder
                 return known, ""
         try:
-            return find(model), ""
+            return self._find_model(model), ""
         except BadCheckpointError as error:
             folder = Path(model.strip()).expanduser().resolve()
             return ModelSpec(str(folder), folder.name, "folder", folder), str(error)

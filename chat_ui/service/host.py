@@ -41,6 +41,7 @@ class ModelHost:
         spec: the model to begin with.
         precision: its precision.
         load: loads a model; called, like `fits` and `draft_for`, on a thread that ends.
+        find_model: gives the model that a person named.
         fits: whether a model can be loaded while others stay.
         draft_for: the model that drafts for another, in a load of it.
         loaded: told of each model that was loaded, and what the program took before that, in bytes.
@@ -62,6 +63,7 @@ class ModelHost:
         spec: ModelSpec,
         precision: Precision,
         load: LoadEngine,
+        find_model: Callable[[str], ModelSpec] = find,
         fits: Fits = memory.fits_beside,
         draft_for: Callable[[ModelSpec, Load], ModelSpec | None] = lambda spec, load: None,
         loaded: Callable[[EngineFacts, int], None] = lambda facts, bytes_before: None,
@@ -74,6 +76,7 @@ class ModelHost:
         unmeasured: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._find_model = find_model
         self._unload_after_s = unload_after_s
         self._tries_again = tries_again
         self._retry_pause_s = retry_pause_s
@@ -142,7 +145,7 @@ class ModelHost:
             BusyError: another change is under way.
         """
         state = self._state
-        spec = find(model)
+        spec = self._find_model(model)
         with state.changed:
             self._refuse_while_loading("then choose again")
             kept = state.residents.find(spec.id, precision)

@@ -14,7 +14,7 @@ from chat_ui.models import memory
 from chat_ui.models.libraries import import_transformers
 from chat_ui.models.progress import LoadProgress, Progress, ignore
 from chat_ui.models.quantization import Precision
-from chat_ui.models.spec import ModelSpec, find
+from chat_ui.models.spec import FoldersByName, ModelSpec
 from chat_ui.service.status import Loading, named
 from chat_ui.settings import Settings
 
@@ -138,7 +138,7 @@ def loader(settings: Settings) -> LoadEngine:
         return load_model
     from chat_ui.engine.zerogpu import load_at_start  # noqa: PLC0415  where `spaces` is installed
 
-    return load_at_start(find(settings.model), settings.precision)
+    return load_at_start(FoldersByName()(settings.model), settings.precision)
 
 
 def load_model(

@@ -15,10 +15,11 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
-from chat_ui.chat.generation import GenerationConfig
+from chat_ui.chat.generation import MAX_NEW_TOKENS, GenerationConfig, check_new_tokens
 from chat_ui.chat.imports import encodable
 from chat_ui.errors import ChatUIError, InvalidRequestError, NotFoundError
 
@@ -92,7 +93,10 @@ class Sampling(Event):
         return GenerationConfig(**{name: getattr(self, name) for name in Sampling.model_fields})
 
     @model_validator(mode="after")
-    def _is_in_range(self) -> Self:
+    def _is_in_range(self, info: ValidationInfo) -> Self:
+        # First: its sentence has to name this server's limit, and not that of every server.
+        most = (info.context or {}).get("new_tokens", MAX_NEW_TOKENS)
+        check_new_tokens(self.max_new_tokens, most)
         _ = self.config  # refuses in words of its own
         return self
 
@@ -281,12 +285,13 @@ _IDS: Final = frozenset({"conversation", "edited", "id", "message"})
 Carried = TypeVar("Carried", bound=Event)
 
 
-def checked(kind: type[Carried], given: object) -> Carried:
+def checked(kind: type[Carried], given: object, new_tokens: int = MAX_NEW_TOKENS) -> Carried:
     """What was sent, as values of the right types.
 
     Args:
         kind: what it has to be.
         given: names and values; None is none of them.
+        new_tokens: the most that an answer may be asked for.
 
     Raises:
         InvalidRequestError: a value is of the wrong type or too long, or there is a name too many
@@ -294,7 +299,9 @@ def checked(kind: type[Carried], given: object) -> Carried:
         NotFoundError: an id is none.
     """
     try:
-        return kind.model_validate({} if given is None else given)
+        return kind.model_validate(
+            {} if given is None else given, context={"new_tokens": new_tokens}
+        )
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     raise _refusal(problem["loc"], kind)

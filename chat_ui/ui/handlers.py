@@ -14,7 +14,7 @@ import gradio as gr
 
 from chat_ui.errors import ChatUIError, as_shown
 from chat_ui.service import ChatService, ReplyOptions
-from chat_ui.ui.events import Answering, Conversation, Sending, checked
+from chat_ui.ui.events import Answering, Carried, Conversation, Sending, checked
 from chat_ui.ui.follow import WINDOW, checked_window
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.generation import SETTINGS
@@ -97,7 +97,7 @@ class Handlers:
         try:
             owner, sent = (
                 owner_of(request),
-                checked(Sending, _named(SENDING, values)),
+                self._checked(Sending, SENDING, values),
             )
             options = self._options(sent)
             reply = await (
@@ -130,7 +130,7 @@ class Handlers:
         def begin() -> None:
             owner, asked = (
                 owner_of(request),
-                checked(Answering, _named(ANSWERING, values)),
+                self._checked(Answering, ANSWERING, values),
             )
             options = self._options(asked)
             self._service.regenerate(owner, asked.conversation, options, asked.shown or None)
@@ -143,7 +143,7 @@ class Handlers:
         def begin() -> None:
             owner, asked = (
                 owner_of(request),
-                checked(Answering, _named(ANSWERING, values)),
+                self._checked(Answering, ANSWERING, values),
             )
             options = replace(self._options(asked), begins_with="")
             self._service.continue_answer(owner, asked.conversation, asked.shown or None, options)
@@ -159,6 +159,11 @@ class Handlers:
     async def earlier(self, window: object) -> int:
         """The window with another page of messages above."""
         return checked_window(checked_window(window) + WINDOW)
+
+    def _checked(
+        self, kind: type[Carried], names: Sequence[str], values: Sequence[object]
+    ) -> Carried:
+        return checked(kind, _named(names, values), self._service.settings.limits.new_tokens)
 
     def _options(self, asked: Answering) -> ReplyOptions:
         model = self._service.model

@@ -115,7 +115,8 @@ def against_forecast(measured: Measured | None, say: Texts = ENGLISH) -> list[st
         (measured.weight_bytes, measured.forecast_weight_bytes, "line.measured_weights"),
     ):
         if taken is not None and forecast_bytes:
-            lines.append(say(what, size=size_of(taken, forecast_bytes, say)))
+            forecast_size = size(forecast_bytes, say)
+            lines.append(say(what, size=size(taken, say), forecast=forecast_size))
             break
     return lines
 

@@ -25,10 +25,17 @@ log = logging.getLogger(__name__)
 FILE_NAME: Final = "STOP"
 LOOK_EVERY_S: Final = 1.0
 RETRY_AFTER_S: Final = 60
+# Being told what is kept, and having it deleted, is a right that does not pause.
+LET_IN: Final = OPEN_PATHS | {"/metrics", "/privacy", "/forget"}
+
+
+def is_stopped(data_dir: Path) -> bool:
+    """Whether the file is in this data folder."""
+    return (data_dir / FILE_NAME).exists()
 
 
 class ClosingMiddleware:
-    """Answers with 503 while the server is closed, but to the owner and to health checks.
+    """Answers with 503 while the server is closed, but to the owner and to what is in `LET_IN`.
 
     Args:
         app: the next ASGI app; `is_owner` has to be in the state already.
@@ -38,16 +45,18 @@ class ClosingMiddleware:
 
     def __init__(self, app: ASGIApp, data_dir: Path, texts_in: TextsIn) -> None:
         self._app = app
+        self._data_dir = data_dir
         self._texts_in = texts_in
-        self._file = data_dir / FILE_NAME
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        is_closed = scope["type"] == "http" and not self._is_let_in(scope) and self._file.exists()
-        await (self._answer(scope) if is_closed else self._app)(scope, receive, send)
+        is_refused = (
+            scope["type"] == "http" and not self._is_let_in(scope) and is_stopped(self._data_dir)
+        )
+        await (self._answer(scope) if is_refused else self._app)(scope, receive, send)
 
     def _is_let_in(self, scope: Scope) -> bool:
-        return Request(scope).state.is_owner or scope["path"] in (*OPEN_PATHS, "/metrics")
+        return Request(scope).state.is_owner or scope["path"] in LET_IN
 
     def _answer(self, scope: Scope) -> Response:
         say = say_in(Request(scope), self._texts_in)
@@ -66,15 +75,15 @@ class StopSwitch:
     """
 
     def __init__(self, data_dir: Path, close: Callable[[], None]) -> None:
-        self._file = data_dir / FILE_NAME
+        self._data_dir = data_dir
         self._close = close
         self._was_closed = False
 
     def look(self) -> None:
         """Look for the file, once."""
-        is_closed = self._file.exists()
+        is_closed = is_stopped(self._data_dir)
         if is_closed and not self._was_closed:
-            log.warning("closed for visitors: %s is there", self._file)
+            log.warning("closed for visitors: %s is there", self._data_dir / FILE_NAME)
             self._close()
         self._was_closed = is_closed
 

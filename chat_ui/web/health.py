@@ -6,22 +6,25 @@ from starlette.routing import Route
 
 from chat_ui import __version__
 from chat_ui.service import ChatService
+from chat_ui.web.closing import is_stopped
 
 
 def health_route(service: ChatService) -> Route:
     """The route; asking it starts nothing."""
 
     async def healthz(request: Request) -> JSONResponse:
-        model = service.model
+        model, settings = service.model, service.settings
         return JSONResponse(
             {
                 "status": "ok",
                 "version": __version__,
                 # An id may be a folder's path, which strangers have no business with.
-                "model": model.label if service.settings.is_public else model.model_id,
+                "model": model.label if settings.is_public else model.model_id,
                 "precision": model.precision,
                 "dtype": model.dtype,
                 "phase": model.phase,
+                # Its pages say so, and come back by themselves.
+                "is_closed": settings.is_public and is_stopped(settings.data_dir),
             },
             headers={"cache-control": "no-store"},
         )

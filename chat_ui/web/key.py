@@ -120,7 +120,7 @@ class KeyMiddleware:
             return self._exchange(request, dict.fromkeys(_NAMES, form.get("key", "")))
         is_in = not self._keys.visitor or request.state.is_owner or self._has(request, "key")
         given = {name: text for name, text in request.query_params.items() if name in _NAMES}
-        if path == "/" and method == "GET" and given:
+        if path == "/" and method in ("GET", "HEAD") and given:
             # Whoever is in stays in, though the link may be one of an earlier start.
             is_old = is_in and "owner" not in given
             return _moved(request) if is_old else self._exchange(request, given)

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 import threading
@@ -31,6 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chat_ui.errors import StartupError
 from chat_ui.limits import Door
 from chat_ui.settings import Settings
+from chat_ui.web.address import address_of
 from chat_ui.web.hosts import host_name, is_address
 from chat_ui.web.rate import Rate
 
@@ -38,6 +40,9 @@ IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32
 # Browsers keep a cookie for 400 days at most. Source: RFC 6265bis, section 5.5.
 COOKIE_AGE_S: Final = 400 * 24 * 3600
+# Of the new visitors in a minute, one address may be this part: who asks in a loop keeps out nobody
+# else.
+ADDRESS_SHARE: Final = 3
 SESSION_PATH: Final = "/session"
 SESSION_HEADER: Final = b"x-chat-ui-session"
 # A browser takes such a cookie from this very host alone: no neighbour can plant another visitor's.
@@ -143,7 +148,12 @@ class SessionMiddleware:
         self._app = app
         self._settings = settings
         self._identity = KeptIdentity(settings.data_dir)
-        self._new_visitors = Rate(settings.limits.visitors_per_minute)
+        # A newcomer asks for the page, and once more where the cookie was refused: each is counted
+        # by itself, so that one visitor takes one place.
+        most = settings.limits.visitors_per_minute
+        of_one = max(1, most // ADDRESS_SHARE)
+        self._new_visitors = Rate(most, of_one=of_one)
+        self._new_tokens = Rate(most, of_one=of_one)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -163,9 +173,10 @@ class SessionMiddleware:
         scope.setdefault("state", {}).update(
             owner=owner, has_cookie=has_cookie, dropped_cookie=dropped
         )
+        address = address_of(scope, self._settings.door)
         asks = (scope["type"], scope.get("method"), scope["path"])
         if asks == ("http", "GET", SESSION_PATH):
-            await self._tell_session(identity, owner)(scope, receive, send)
+            await self._tell_session(identity, owner, address)(scope, receive, send)
             return
         if asks != ("http", "GET", "/"):
             await self._app(scope, receive, send)
@@ -173,8 +184,8 @@ class SessionMiddleware:
         if not has_cookie:
             # On public doors an owner has shown a key, and comes in when many do, above all then.
             is_owner = self._settings.is_public and scope["state"].get("is_owner", False)
-            if not is_owner and not self._new_visitors.takes():
-                await _many()(scope, receive, send)
+            if not is_owner and not self._new_visitors.takes(address):
+                await _many(self._new_visitors.wait_s(address))(scope, receive, send)
                 return
             token = identity.mint()
             scope["state"]["owner"] = identity.owner(token)
@@ -188,12 +199,12 @@ class SessionMiddleware:
 
         await self._app(scope, receive, send_with_cookie)
 
-    def _tell_session(self, identity: Identity, owner: str | None) -> Response:
+    def _tell_session(self, identity: Identity, owner: str | None, address: str) -> Response:
         """Whether the browser keeps the cookie; a token for this page alone where it doesn't."""
         if owner is not None:
             return JSONResponse({"is_kept": True})
-        if not self._new_visitors.takes():
-            return _many()
+        if not self._new_tokens.takes(address):
+            return _many(self._new_tokens.wait_s(address))
         return JSONResponse({"is_kept": False, "token": identity.mint()})
 
 
@@ -239,9 +250,9 @@ def _set_cookie(
     return f"{name}={token}; Path=/; Max-Age={age_s}; HttpOnly{secure}; {site}"
 
 
-def _many() -> Response:
+def _many(wait_s: float) -> Response:
     sentence = "Many people are just coming here. Please try again in a minute.\n"
-    return PlainTextResponse(sentence, 503, {"retry-after": "60"})
+    return PlainTextResponse(sentence, 503, {"retry-after": str(math.ceil(wait_s))})
 
 
 def _text(raw: bytes) -> str:

@@ -1,5 +1,6 @@
 """Naming a model: the built-in one, folders, Hub ids, and what is none of them."""
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,3 +100,19 @@ def test_counts_read_as_people_write_them(count: int, label: str) -> None:
 )
 def test_the_address_of_a_model_s_page_is_its_id(address: str) -> None:
     assert spec.find(address).id == "owner/name"
+
+
+def test_a_folder_is_known_to_strangers_by_its_name_and_found_by_it(tmp_path: Path) -> None:
+    folders = [tmp_path / part / "Small" for part in ("a", "b")] + [tmp_path / spec.BUILT_IN_ID]
+    for folder in folders:
+        shutil.copytree(spec.BUILT_IN_FOLDER, folder)
+    find = spec.FoldersByName()
+    ids = ["Small", "Small (2)", f"{spec.BUILT_IN_ID} (2)"]
+    for folder, id_ in zip(folders, ids, strict=True):
+        for asked in (str(folder), id_):
+            found = find(asked)
+            assert (found.id, found.folder) == (id_, folder.resolve())
+    assert find(spec.BUILT_IN_ID) == spec.find("")
+    assert find("owner/name") == spec.find("owner/name")
+    with pytest.raises(ModelNotFoundError):
+        find("Small (3)")

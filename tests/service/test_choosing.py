@@ -191,3 +191,29 @@ def test_where_the_model_is_fixed_the_owner_looks_and_changes(
     wait_until(lambda: (service.model.precision, service.model.phase) == ("8bit", "ready"))
     service.unload_model(is_owner=True)
     assert service.model.phase == "unloaded"
+
+
+def test_strangers_are_told_neither_the_machine_s_name_nor_a_folder_s_path(
+    make_service: Callable[..., ChatService], tmp_path: Path
+) -> None:
+    one, other = tmp_path / "models" / "One", tmp_path / "models" / "Other"
+    for folder in (one, other):
+        shutil.copytree(BUILT_IN_FOLDER, folder)
+    service = make_service("share", model=str(one))
+    assert service.model.label == "One", "before anything was opened"
+    service.start()
+    wait_until(lambda: service.model.phase == "ready")
+    owners = service.model_card("One", is_owner=True)
+    strangers = service.model_card("One")
+    assert (strangers.machine, strangers.bandwidth_bytes_per_s) == (owners.device, None)
+    assert owners.machine not in ("", owners.device)
+    # The owner gives the path of another one, sees its card, and loads it by the id that it has.
+    id_ = service.model_card(str(other), is_owner=True).choice.id
+    service.switch_model(id_, "full", is_owner=True)
+    wait_until(lambda: service.model.model_id == "Other")
+    shutil.rmtree(other)
+    service.unload_model(is_owner=True)
+    broken = service.model_card("Other")
+    assert "no model folder 'Other'" in broken.problem
+    assert str(tmp_path) not in repr(broken)
+    assert str(tmp_path) not in repr(service.model)

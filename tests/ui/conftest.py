@@ -65,6 +65,7 @@ def card_of(choice: Choice, *forecasts: PrecisionForecast | None, **changes: Any
         download_bytes=0 if choice.is_here else 1_200_000_000,
         free_bytes=1_000_000_000,
         machine="AMD EPYC, 2 cores",
+        device="CPU",
         bandwidth_bytes_per_s=44e9,
         forecast=None,
         precisions=precisions,

@@ -9,6 +9,7 @@ import pytest
 
 from chat_ui.chat.generation import GenerationConfig
 from chat_ui.errors import BusyError
+from chat_ui.limits import LIMITS
 from chat_ui.service import ReplyOptions
 from chat_ui.ui.follow import WINDOW
 from chat_ui.ui.handlers import Handlers
@@ -53,6 +54,25 @@ def test_what_is_no_text_is_refused_and_stays_unsent(service, handlers, request_
     _, said = asyncio.run(handlers.send(request_, *texts, True, *VALUES))
     assert said["kind"] == "unsent"
     assert said["sentence"]
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("count", [513, 600, 4096, 100_000])
+def test_more_new_tokens_than_this_server_gives_are_refused_with_its_own_limit(
+    service, request_, count
+):
+    service.settings = replace(service.settings, door="share", limits=LIMITS["share"])
+    handlers = Handlers(service, on_this_thread)
+    settings = [count if name == "max_new_tokens" else DEFAULTS[name] for name in NAMES]
+    said = [
+        asyncio.run(handlers.send(request_, "Hi", "", False, "", "", "", "", True, *settings))[1],
+        asyncio.run(handlers.regenerate(request_, "c1", "", "", "", True, *settings)),
+        asyncio.run(handlers.go_on(request_, "c1", "", "", "", True, *settings)),
+    ]
+    for one in said:
+        assert one["sentence"] == (
+            "Max new tokens has to be a whole number from 1 to 512. Set it in its panel."
+        )
     assert service.asked == []
 
 

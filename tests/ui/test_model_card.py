@@ -225,5 +225,5 @@ def test_what_was_measured_here_before_is_told():
     of = card_of(GUIDE)
     ran = replace(of.precisions[0], measured=Measured(18.4, 19.1))
     card = model_card.card(replace(of, precisions=(ran,)))
-    assert card["precisions"][0]["measured"] == ["Measured 18.4 of 19.1 forecast tokens/s"]
+    assert card["precisions"][0]["measured"] == ["Measured 18.4 tokens/s, forecast 19.1"]
     assert json.dumps(card)

@@ -127,11 +127,11 @@ def test_what_was_measured_stands_beside_the_forecast():
     now = replace(READY, weight_bytes=370_000_000, left_modules=(("Linear", 2),), measured=measured)
     assert status.loaded(now) == [
         "370 MB of weights · 2 Linear",
-        "Measured 18.4 of 19.1 forecast tokens/s",
-        "Measured 410 of 430 MB forecast memory",
+        "Measured 18.4 tokens/s, forecast 19.1",
+        "Memory: measured 410 MB, forecast 430 MB",
     ]
     assert status.against_forecast(replace(measured, growth_bytes=None))[1:] == [
-        "Measured 370 of 372 MB forecast weights"
+        "Weights: measured 370 MB, forecast 372 MB"
     ]
     assert status.against_forecast(Measured(tokens_per_s=5.0)) == ["Measured 5.0 tokens/s"]
     assert status.against_forecast(Measured()) == []

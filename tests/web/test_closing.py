@@ -16,13 +16,14 @@ from chat_ui.web import closing
 from chat_ui.web.closing import FILE_NAME, ClosingMiddleware, StopSwitch
 
 DEADLINE_S = 20.0
+PATHS = ("/", "/healthz", "/privacy", "/forget", "/x")
 
 
 def client(data_dir: Path, *, is_owner: bool) -> TestClient:
     async def there(request: Request) -> PlainTextResponse:
         return PlainTextResponse("there")
 
-    app = Starlette(routes=[Route(path, there) for path in ("/", "/healthz", "/x")])
+    app = Starlette(routes=[Route(path, there) for path in PATHS])
     closes = ClosingMiddleware(app, data_dir, texts_in)
 
     async def known(scope: Any, receive: Any, send: Any) -> None:
@@ -44,6 +45,8 @@ def test_a_file_closes_for_strangers_and_its_removal_opens(tmp_path: Path) -> No
     assert other.status_code == 503
     assert "<" not in other.text
     assert stranger.get("/healthz").text == "there"
+    # The right to know, and to be forgotten, does not pause.
+    assert stranger.get("/privacy").text == stranger.get("/forget").text == "there"
     assert owner.get("/").text == owner.get("/x").text == "there"
     (tmp_path / FILE_NAME).unlink()
     assert stranger.get("/").text == "there"

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from chat_ui.limits import DOORS, LIMITS, Door
 from chat_ui.settings import Settings
+from chat_ui.web.closing import FILE_NAME
 from chat_ui.web.health import health_route
 from tests.ui.conftest import FakeService
 
@@ -22,3 +23,13 @@ def test_strangers_are_not_told_where_a_model_lies(tmp_path: Path, door: Door) -
         answer = client.get("/healthz").json()
     assert answer["model"] == ("/home/anna/models/Small" if door == "local" else "Small")
     assert answer["status"] == "ok"
+    assert answer["is_closed"] is False
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_page_can_ask_whether_the_owner_has_closed_it(tmp_path: Path, door: Door) -> None:
+    service: Any = FakeService(Settings(tmp_path, door=door, limits=LIMITS[door]))
+    (tmp_path / FILE_NAME).touch()
+    with TestClient(Starlette(routes=[health_route(service)])) as client:
+        answer = client.get("/healthz").json()
+    assert (answer["status"], answer["is_closed"]) == ("ok", door != "local")

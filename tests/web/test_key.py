@@ -100,6 +100,10 @@ def test_a_link_s_key_becomes_a_cookie_and_leaves_the_address(visitor: Make) -> 
     assert KEYS.visitor not in cookie
     assert browser.get("/").json() == {"is_owner": False}
     assert browser.post(JOIN).status_code == 200
+    # A program that looks at the link first is told the same.
+    head = visitor().head(f"/?a=1&key={KEYS.visitor}")
+    assert (head.status_code, head.headers["location"]) == (303, "/?a=1")
+    assert visitor().head("/?key=wrong").status_code == 401
     # A bookmark of the link, or of an earlier one, leads to the page.
     for key in (KEYS.visitor, "of an earlier start"):
         assert browser.get("/", params={"key": key}).headers["location"] == "/"
