@@ -46,7 +46,8 @@ ROUTES: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = tuple(
 # By path, the limit of a body that may be longer than `body_bytes`.
 KEY_BODY_BYTES: Final = 1024  # whoever sends it need not be known yet
 # A body that takes longer keeps a place that others wait for.
-READ_S: Final = 60.0
+READ_S: Final = 20.0
+IMPORT_READ_S: Final = 60.0
 
 MAX_PATH: Final = 2048
 
@@ -136,7 +137,7 @@ class Guard:
             await refusal(scope, receive, guarded.send)
             return
         limit = self._limit(scope["path"])
-        body = _Body(receive, limit, READ_S)
+        body = _Body(receive, limit, IMPORT_READ_S if scope["path"] == "/import" else READ_S)
 
         async def send_whole(message: Message) -> None:
             # Whatever the app makes of a body that was cut off is no answer to what was sent.

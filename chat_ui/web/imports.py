@@ -22,23 +22,28 @@ from chat_ui.errors import (
     as_shown,
 )
 from chat_ui.service import ChatService
+from chat_ui.web.sockets import Connection, connection_of
 
 IMPORT_PATH: Final = "/import"
 # Reading and storing one takes several times its size.
 AT_ONCE: Final = 2
+# So many files are in memory; who takes long to send one keeps no place among the two.
+SENT_AT_ONCE: Final = 8
 
 
 def import_route(service: ChatService) -> Route:
     """The route. It answers {"added", "left_out", "conversation"}: how many conversations were
     added, how many were not good, and the id of the first; or {"error": a sentence}.
     """
-    places = _Places()
+    sending, adding = _Places(SENT_AT_ONCE), _Places(AT_ONCE)
 
     async def add(request: Request) -> Response:
         try:
             owner = _owner(request)
-            with places.one_of(owner):
-                found = await run_in_threadpool(_add, service, owner, await request.body())
+            with sending.one_of(owner, connection_of(request.scope)):
+                body = await request.body()
+                with adding.one_of(owner):
+                    found = await run_in_threadpool(_add, service, owner, body)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except ChatUIError as error:
@@ -49,20 +54,36 @@ def import_route(service: ChatService) -> Route:
 
 
 class _Places:
-    """Who imports at present. Only the event loop asks."""
+    """Who imports at present. Only the event loop asks.
 
-    def __init__(self) -> None:
-        self._owners: set[str] = set()
+    Args:
+        most: how many do at once; the one that has been sending for longest gives way to more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places: dict[str, Connection | None] = {}  # by owner, the oldest first
 
     @contextmanager
-    def one_of(self, owner: str) -> Iterator[None]:
-        if owner in self._owners or len(self._owners) >= AT_ONCE:
+    def one_of(self, owner: str, connection: Connection | None = None) -> Iterator[None]:
+        if owner in self._places or not self._has_room():
             raise BusyError("Another file is being imported.", "Try again in a moment.")
-        self._owners.add(owner)
+        self._places[owner] = connection
         try:
             yield
         finally:
-            self._owners.discard(owner)
+            if self._places.get(owner) is connection:  # else it gave way before
+                del self._places[owner]
+
+    def _has_room(self) -> bool:
+        if len(self._places) < self._most:
+            return True
+        for owner, connection in self._places.items():
+            if connection is not None and not connection.is_sent:
+                connection.drop()
+                del self._places[owner]
+                return True
+        return False
 
 
 def _owner(request: Request) -> str:

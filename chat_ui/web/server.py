@@ -32,6 +32,7 @@ from chat_ui.web.posts import PostMiddleware
 from chat_ui.web.privacy import forget_route, privacy_route
 from chat_ui.web.session import SessionMiddleware
 from chat_ui.web.share import LASTS, close_link, open_link, say
+from chat_ui.web.sockets import hold_connections
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
     """
     ending = threading.Event()
     _on_signals(ending)
+    hold_connections()
     _, local_url, _ = demo.launch(
         server_port=port, share=False, prevent_thread_lock=True, quiet=True
     )

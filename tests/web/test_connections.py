@@ -24,11 +24,13 @@ class Held:
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    def ask(self, owner: str | None, path: str = "/") -> asyncio.Task[int]:
+    def ask(
+        self, owner: str | None, path: str = "/", *, is_owner: bool = False
+    ) -> asyncio.Task[int]:
         """Ask; the status of the answer."""
-        return asyncio.create_task(self._ask(owner, path))
+        return asyncio.create_task(self._ask(path, {"owner": owner, "is_owner": is_owner}))
 
-    async def _ask(self, owner: str | None, path: str) -> int:
+    async def _ask(self, path: str, state: dict[str, Any]) -> int:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -37,7 +39,7 @@ class Held:
         async def receive() -> Message:
             return {"type": "http.request"}
 
-        scope = {"type": "http", "path": path, "state": {"owner": owner}}
+        scope = {"type": "http", "path": path, "state": state}
         await self.guarded(scope, receive, send)
         return int(sent[0]["status"])
 
@@ -67,6 +69,20 @@ def test_all_together_have_so_many() -> None:
         held.go.set()
         assert await watching == 200
         assert {await one for one in open_ones} == {200}
+
+    asyncio.run(run())
+
+
+def test_a_few_more_are_the_server_owner_s() -> None:
+    async def run() -> None:
+        held = Held()
+        open_ones = [held.ask(str(number)) for number in range(LIMIT.connections)]
+        await asyncio.sleep(0)
+        theirs = held.ask("me", is_owner=True)
+        await asyncio.sleep(0)
+        assert await held.ask("one more") == 503
+        held.go.set()
+        assert {await one for one in (*open_ones, theirs)} == {200}
 
     asyncio.run(run())
 

@@ -153,7 +153,7 @@ def test_one_at_a_time_of_a_visitor_and_two_in_all(service):
 
 
 def test_a_file_that_never_ends_gives_its_place_back(service, monkeypatch):
-    monkeypatch.setattr(guard, "READ_S", 0.01)
+    monkeypatch.setattr(guard, "IMPORT_READ_S", 0.01)
     guarded = app(service)
 
     async def scene(owner: str) -> tuple[int, bytes]:

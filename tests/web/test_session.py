@@ -138,6 +138,17 @@ def test_so_many_new_visitors_come_in_a_minute_and_old_ones_always(tmp_path: Pat
         assert browser.get("/").status_code == 200
 
 
+@pytest.mark.parametrize(("door", "status"), [("space", 200), ("local", 503)])
+def test_new_visitors_do_not_keep_the_server_s_owner_out(tmp_path, door, status) -> None:
+    limits = replace(LIMITS[door], visitors_per_minute=1)
+    made = client(tmp_path, limits=limits, door=door)
+    with made as browser:
+        browser.get("/")
+        browser.cookies.clear()
+        made.app_state["is_owner"] = True
+        assert browser.get("/").status_code == status
+
+
 def test_two_installs_have_two_cookie_names(tmp_path: Path) -> None:
     one, other = open_identity(tmp_path / "one"), open_identity(tmp_path / "other")
     assert one.cookie_name != other.cookie_name
