@@ -9,12 +9,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 import gradio as gr
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from chat_ui.errors import StartupError
@@ -81,6 +83,7 @@ def launch_options(
                 forget_route(service),
             ],
             "openapi_url": None,
+            "lifespan": _guard_first,
         },
         "run_history": False,  # it would keep every message in the browser's storage, in clear
         "enable_monitoring": False,
@@ -158,6 +161,15 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
     # Not through the interpreter's own end, which waits for torch's threads: seconds where a model
     # is in the middle of a batch.
     os._exit(0)
+
+
+@asynccontextmanager
+async def _guard_first(app: FastAPI) -> AsyncIterator[None]:
+    # Gradio puts its own middlewares before those that it is given, and its CORS would allow other
+    # pages' preflights. Until here nothing but this start went through them.
+    app.user_middleware.sort(key=lambda one: one.cls is not Guard)  # type: ignore[comparison-overlap]
+    app.middleware_stack = app.build_middleware_stack()
+    yield
 
 
 def _close(demo: gr.Blocks) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gradio.routes import App
+from starlette.testclient import TestClient
 
 from app import make_app
 from chat_ui.settings import Settings
@@ -49,6 +50,23 @@ def lines(folder: Path) -> list[str]:
 
 def test_gradio_has_the_routes_that_were_looked_at(tmp_path: Path) -> None:
     assert lines(tmp_path) == LIST.read_text("utf-8").splitlines()
+
+
+def test_a_preflight_of_another_page_is_refused_before_gradio_allows_it(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, door="space", space_host="some-one.hf.space")
+    launch: Any = make_app(settings, instruments=FakeInstruments()).demo.launch
+    demo = launch.func.__self__
+    app = App.create_app(demo, app_kwargs=launch.keywords["app_kwargs"])
+    asked = {
+        "origin": "https://evil.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-chat-ui-session",
+    }
+    with TestClient(app, base_url="https://some-one.hf.space") as browser:
+        answer = browser.options("/gradio_api/queue/join", headers=asked)
+    assert answer.status_code == 404
+    assert [name for name in answer.headers if name.startswith("access-control")] == []
+    assert "content-security-policy" in answer.headers
 
 
 @pytest.mark.parametrize(
