@@ -15,8 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+import uvicorn
 from starlette.types import Scope
-from uvicorn.config import HTTP_PROTOCOLS, Config
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -26,9 +27,12 @@ if sys.platform != "win32":
 HEAD_S: Final = 15.0  # for a request's head; browsers also open connections that they never use
 STALL_S: Final = 120.0  # for the next part of an answer to be fetched
 MOST: Final = 4096
-# Uvicorn lets asyncio accept so many before the first of them is looked at.
-ACCEPTED_AT_ONCE: Final = 2048
+# Accepted before the first of them is looked at: with uvicorn's 2048 a rush would take all
+# descriptors, though it were closed a moment later.
+ACCEPTED_AT_ONCE: Final = 128
+ROUNDS: Final = 4  # of the event loop, from accepting one to having closed it
 OTHER_FILES: Final = 256  # the database, models, what is asked for elsewhere
+NOT_HELD: Final = ROUNDS * ACCEPTED_AT_ONCE + OTHER_FILES
 
 LOGGED_EVERY_S: Final = 60.0
 # What anybody can bring about by sending nonsense, or by connecting often.
@@ -40,16 +44,12 @@ _LOGGED_SELDOM: Final = (
 )
 
 
-def hold_connections(most: int | None = None, head_s: float = HEAD_S) -> None:
-    """Bound the connections of the server that this process starts next.
-
-    Args:
-        most: how many are open at once; what this process can have, if None.
-        head_s: how long one may take for a request's head, in seconds.
-    """
-    # Gradio makes uvicorn's Config itself, and lets nobody choose its protocol.
-    HTTP_PROTOCOLS["auto"] = partial(  # type: ignore[assignment]
-        Connection, most=most or most_connections(), head_s=head_s, unsent={}
+def hold_connections() -> None:
+    """Bound the connections of the server that Gradio starts next in this process."""
+    http: Any = partial(Connection, most=most_connections(), head_s=HEAD_S, unsent={})
+    # Gradio makes uvicorn's Config itself, and passes nothing on to it.
+    uvicorn.Config = partial(  # type: ignore[assignment,misc]
+        uvicorn.Config, backlog=ACCEPTED_AT_ONCE, http=http
     )
     for name in ("asyncio", "uvicorn.error"):
         logging.getLogger(name).addFilter(Seldom())
@@ -60,7 +60,7 @@ def most_connections() -> int:
     if sys.platform == "win32":
         return MOST
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited, wanted = resource.RLIM_INFINITY, MOST + ACCEPTED_AT_ONCE + OTHER_FILES
+    unlimited, wanted = resource.RLIM_INFINITY, MOST + NOT_HELD
     if soft == unlimited:
         return MOST
     more = wanted if hard == unlimited else min(wanted, hard)
@@ -70,7 +70,7 @@ def most_connections() -> int:
             soft = more
         except (ValueError, OSError):
             pass  # the kernel has a limit of its own
-    return min(MOST, max(soft // 2, soft - ACCEPTED_AT_ONCE - OTHER_FILES))
+    return min(MOST, max(soft // 4, soft - NOT_HELD))
 
 
 def connection_of(scope: Scope) -> "Connection | None":
