@@ -33,6 +33,7 @@ from chat_ui.limits import Door
 from chat_ui.settings import Settings
 from chat_ui.web.hosts import host_name, is_address
 from chat_ui.web.rate import Rate
+from chat_ui.web.share import scheme
 
 IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32
@@ -211,7 +212,8 @@ def is_https(door: Door, host: str) -> bool:
     """Whether a visitor comes by https, outside which browsers drop secure cookies.
 
     The request itself doesn't say: the tunnel and the Space's front end https before us. A link is
-    also opened by http: on this machine, and by an address in figures on its network.
+    also opened by http: on this machine, by an address in figures on its network, and everywhere
+    where the relay is one's own.
 
     Args:
         door: which one is served.
@@ -219,7 +221,7 @@ def is_https(door: Door, host: str) -> bool:
     """
     if door == "share":
         name = host_name(host)
-        return name != "localhost" and not is_address(name)
+        return scheme() == "https" and name != "localhost" and not is_address(name)
     return door == "space"
 
 

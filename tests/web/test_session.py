@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio import networking
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -103,6 +104,16 @@ def test_through_a_shared_link_no_neighbour_can_plant_a_cookie(tmp_path: Path) -
         local = browser.get("/", headers={"host": "127.0.0.1:7860"}).headers["set-cookie"]
         assert local.startswith(f"{name}=")
         assert "Secure" not in local
+
+
+def test_through_a_relay_of_one_s_own_the_cookie_is_one_that_http_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networking, "GRADIO_SHARE_SERVER_ADDRESS", "relay.example.org:7000")
+    with client(tmp_path, "share") as browser:
+        cookie = browser.get("/", headers={"host": "abc.relay.example.org"}).headers["set-cookie"]
+    assert cookie.startswith(f"{open_identity(tmp_path).cookie_name}=")
+    assert "Secure" not in cookie
 
 
 def test_a_page_whose_browser_refuses_the_cookie_has_a_token_of_its_own(tmp_path: Path) -> None:
