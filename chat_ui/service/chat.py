@@ -15,7 +15,7 @@ from chat_ui.service import files
 from chat_ui.service.cards import Choice, ChoiceGroup, ModelCard
 from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.forecasts import precision_name
-from chat_ui.service.replies import ReplyOptions
+from chat_ui.service.job import ReplyOptions
 from chat_ui.service.status import ModelStatus
 from chat_ui.service.versions import Versions
 

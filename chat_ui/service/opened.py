@@ -93,9 +93,9 @@ class Opened:
     def stop_all_replies(self) -> None:
         """Stop all answers, as if each visitor had; what was written is stored. Returns at once."""
         if self._opened is not None:
-            self._opened.replies.stop_everybody()
+            self._opened.replies.stop_all()
 
-    def stop_replies(self, deadline_s: float) -> None:
+    def close_replies(self, deadline_s: float) -> None:
         """Take no more messages, and store what was written so far; reading still works.
 
         Args:
@@ -116,7 +116,7 @@ class Opened:
             deadline_s: seconds after which it no longer waits for replies and the model.
         """
         ends_at = time.monotonic() + deadline_s
-        self.stop_replies(deadline_s)
+        self.close_replies(deadline_s)
         opened = self._opened
         if opened is None:
             return

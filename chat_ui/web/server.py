@@ -149,7 +149,7 @@ def serve(demo: gr.Blocks, service: ChatService, hosts: Hosts, keys: Keys, port:
         pass
     say("Storing what was written; ending.")
     # Pages follow their answers to the end before their streams are cut, so the order matters.
-    service.stop_replies(STORE_DEADLINE_S)
+    service.close_replies(STORE_DEADLINE_S)
     _close(demo)
     service.close(0.1)
     sys.stdout.flush()

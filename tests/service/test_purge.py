@@ -135,7 +135,7 @@ def test_what_a_killed_process_had_deleted_is_gone_at_the_next_start(
     monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
     first = make_service()
     first.delete_conversation(ANNA, say(first))
-    first.stop_replies(0.0)
+    first.close_replies(0.0)
     first._backend.lock.release()  # its files stay open, as they were
     second = make_service()
     assert second.conversations(ANNA) == []
