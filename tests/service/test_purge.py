@@ -120,7 +120,7 @@ def test_the_log_is_emptied_later_where_somebody_reads_it(
     service: ChatService, tmp_path: Path
 ) -> None:
     say(service)
-    with service._store._reading.connect() as reader:
+    with service._store._transactions.reading.connect() as reader:
         reader.execute(text("SELECT count(*) FROM messages")).all()
         service.forget(ANNA)
         assert found(tmp_path) != set()
