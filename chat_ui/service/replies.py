@@ -23,7 +23,7 @@ from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
 from chat_ui.service.job import Job
-from chat_ui.service.rates import Rates
+from chat_ui.service.rates import Rate
 from chat_ui.service.reply import Reply
 from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Stores
@@ -88,7 +88,13 @@ class Replies:
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
         self._places: dict[tuple[str, str], _Place] = {}
         self._room = WaitingRoom(settings.limits)
-        self._rates = Rates(settings.limits)
+        limits = settings.limits
+        self._rate = Rate(
+            limits.turns_per_minute,
+            limits.turns_per_minute_per_visitor,
+            done="begun {count} answers",
+            again="Send your message again",
+        )
         self._is_closed = False
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
@@ -169,9 +175,9 @@ class Replies:
             before.over.wait(STORE_DEADLINE_S)
         with self._lock:
             self._refuse(key)
-            self._rates.refuse_surplus(owner)
+            self._rate.refuse_surplus(owner)
             ticket = self._room.enter(owner)
-            self._rates.count(owner)
+            self._rate.count(owner)
             place = self._places[key] = _Place()
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:

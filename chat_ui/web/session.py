@@ -30,9 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
 from chat_ui.limits import Door
+from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
 from chat_ui.web.hosts import host_name, is_address
-from chat_ui.web.rate import Rate
 from chat_ui.web.share import scheme
 
 IDENTITY_FILE: Final = "identity.json"

@@ -1,7 +1,6 @@
 """What a visitor may ask of the service: turns in a minute, tokens, time, conversations."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -9,22 +8,21 @@ from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Numbers
 from chat_ui.engine.protocol import Started
 from chat_ui.errors import BusyError, NotAllowedError
-from chat_ui.limits import LIMITS
 from chat_ui.service import ChatService, Reply, ReplyOptions
-from chat_ui.service.rates import Rates
+from chat_ui.service.rates import Rate
 from tests.service.conftest import ended
 from tests.service.test_waiting import ANNA, BEN, CARL, OPTIONS, Clock
 
 Make = Callable[..., ChatService]
 
 
-def rates(clock: Clock, **limits: int) -> Rates:
-    return Rates(replace(LIMITS["local"], **limits), clock)
+def rate(clock: Clock, in_all: int = 0, of_one: int = 0) -> Rate:
+    return Rate(in_all, of_one, clock, done="begun {count} answers", again="Send it again")
 
 
 def test_a_minute_slides() -> None:
     clock = Clock()
-    turns = rates(clock, turns_per_minute_per_visitor=2)
+    turns = rate(clock, of_one=2)
     for _ in range(2):
         turns.refuse_surplus(ANNA)
         turns.count(ANNA)
@@ -41,7 +39,7 @@ def test_a_minute_slides() -> None:
 
 def test_all_visitors_have_a_minute_together_and_are_forgotten_after_it() -> None:
     clock = Clock()
-    turns = rates(clock, turns_per_minute=2)
+    turns = rate(clock, in_all=2)
     for owner in (ANNA, BEN):
         turns.refuse_surplus(owner)
         turns.count(owner)
@@ -49,13 +47,13 @@ def test_all_visitors_have_a_minute_together_and_are_forgotten_after_it() -> Non
         turns.refuse_surplus(CARL)
     clock.now += 60
     turns.refuse_surplus(CARL)
-    assert not turns._turns
+    assert not turns._times
 
 
 def test_without_a_limit_nothing_is_remembered() -> None:
-    turns = rates(Clock())
+    turns = rate(Clock())
     turns.count(ANNA)
-    assert not turns._turns
+    assert not turns._times
 
 
 def test_every_way_to_begin_an_answer_is_a_turn(make_service: Make) -> None:
