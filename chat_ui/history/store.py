@@ -26,6 +26,7 @@ from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
 from chat_ui.history.database import open_database
 from chat_ui.history.measurements import Measurements
+from chat_ui.history.room import UNLIMITED, Room
 from chat_ui.history.tables import conversations, messages
 from chat_ui.history.transactions import Transactions
 from chat_ui.history.versions import Versions
@@ -50,32 +51,34 @@ class Store:
         transactions: of the database. Where it is in memory, ids of conversations begin with
             `TEMPORARY_MARK`.
         notice: see above.
-        most: how many conversations an owner may have; 0 is no limit.
+        room: how much may be kept.
     """
 
-    def __init__(self, transactions: Transactions, notice: str = "", most: int = 0) -> None:
+    def __init__(
+        self, transactions: Transactions, notice: str = "", room: Room = UNLIMITED
+    ) -> None:
         self.notice = notice
-        self._most = most
+        self._room = room
         self._mark = TEMPORARY_MARK if transactions.in_memory else ""
         self._transactions = transactions
         self._read, self._write = transactions.read, transactions.write
-        self.list = ConversationList(self._read, self._write, self._mark, most)
-        self.versions = Versions(self._write)
+        self.list = ConversationList(self._read, self._write, self._mark, room)
+        self.versions = Versions(self._write, room)
         self.measurements = Measurements(self._read, self._write)
 
     @classmethod
-    def open(cls, data_dir: Path, most: int = 0) -> "Store":
+    def open(cls, data_dir: Path, room: Room = UNLIMITED) -> "Store":
         """The store in a folder, which is made where it is missing.
 
         Args:
             data_dir: the folder.
-            most: how many conversations an owner may have; 0 is no limit.
+            room: how much may be kept.
 
         Raises:
             StartupError: the folder can't be written, or a newer version of the app made it.
         """
         path, notice = open_database(data_dir)
-        return cls(Transactions.of_file(path), notice, most)
+        return cls(Transactions.of_file(path), notice, room)
 
     @classmethod
     def beside(cls, file: Path) -> "Store":
@@ -83,9 +86,9 @@ class Store:
         return cls(Transactions.of_file(file))
 
     @classmethod
-    def in_memory(cls) -> "Store":
+    def in_memory(cls, room: Room = UNLIMITED) -> "Store":
         """A store of temporary conversations: nothing of it is on a disk, and it ends with it."""
-        return cls(Transactions.of_memory())
+        return cls(Transactions.of_memory(), room=room)
 
     def close(self) -> None:
         """Close the database; SQLite then moves its write-ahead log into the file."""
@@ -99,13 +102,13 @@ class Store:
         """A new conversation without messages.
 
         Raises:
-            NotAllowedError: the owner would have too many.
+            NotAllowedError: the owner would have too many, or there is no room for more.
         """
         now = datetime.now(UTC)
         title, system_prompt = rows.storable(title), rows.storable(system_prompt)
         conversation = Conversation(rows.new_id(self._mark), title, system_prompt, now, now)
         with self._write() as connection:
-            rows.refuse_surplus(connection, owner, 1, self._most)
+            self._room.refuse_surplus(connection, owner, conversations=1)
             connection.execute(
                 insert(conversations).values(
                     id=conversation.id,
@@ -173,9 +176,11 @@ class Store:
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such message in it.
+            NotAllowedError: there is no room for more.
         """
         with self._write() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             if parent_id is None:
                 parent_id = found.head_id
             elif parent_id == ROOT:
@@ -209,9 +214,11 @@ class Store:
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such question in it.
+            NotAllowedError: there is no room for more.
         """
         with self._write() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             rows.require(connection, owner, found.id, question_id, "user")
             answer = rows.begin_answer(connection, found.id, question_id, numbers, recipe)
             prompt = found.system_prompt if system_prompt is None else rows.storable(system_prompt)

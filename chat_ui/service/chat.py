@@ -202,9 +202,14 @@ class ChatService(ModelAccess, Versions):
 
         Raises:
             InvalidRequestError: it is no such file, or too large, or nothing in it is good.
+            NotAllowedError: the owner would have too many, or there is no room for them.
+            BusyError: they imported or exported too many files in the last minute.
             HistoryError: they could not be stored.
         """
-        found = files.read(text)
+        self._files.take(owner)
+        # For having come in a file, a stranger's text must not be longer than one that is sent.
+        limit = self.settings.limits.message_chars if self.settings.is_public else None
+        found = files.read(text, limit)
         ids = self._store.list.add(owner, found.conversations)
         return files.Added(tuple(ids), found.left_out)
 
@@ -221,7 +226,9 @@ class ChatService(ModelAccess, Versions):
 
         Raises:
             NotFoundError: there is no such conversation of this owner.
+            BusyError: they imported or exported too many files in the last minute.
         """
+        self._files.take(owner)
         found = self._exported(owner, conversation_id)
         if self.settings.model_is_fixed:
             found = [files.without_folders(one) for one in found]
@@ -240,7 +247,9 @@ class ChatService(ModelAccess, Versions):
 
         Raises:
             NotFoundError: there is no such conversation of this owner.
+            BusyError: they imported or exported too many files in the last minute.
         """
+        self._files.take(owner)
         found = self._exported(owner, conversation_id)
         texts = map(markdown_export.to_markdown, found)
         return _name(found, conversation_id, ".md"), "\n".join(texts)

@@ -11,6 +11,7 @@ from chat_ui.service.backend import Backend, open_backend
 from chat_ui.service.context_meter import ContextMeter
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.rates import Rate
 from chat_ui.service.tally import Figures, Tally
 from chat_ui.settings import Settings
 
@@ -38,6 +39,8 @@ class Opened:
         self._opened: Backend | None = None
         self._is_closed = False
         self._tally = Tally()
+        limit = settings.limits.files_per_minute_per_visitor
+        self._files = Rate(0, limit, done="exported or imported {count} files")
 
     def figures(self) -> Figures:
         """What was done since the start, in numbers; starts nothing."""
