@@ -34,7 +34,7 @@ class Opened:
         self._load = load
         self._instruments = instruments or RealInstruments()
         self._meter = ContextMeter()
-        self._forgetters = [self._meter.forget]
+        self._forgetters = [self._meter.forget, self._forget_caches]
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
@@ -66,6 +66,10 @@ class Opened:
         For whatever keeps texts of conversations to save time: nothing of them may stay.
         """
         self._forgetters.append(forget)
+
+    def _forget_caches(self) -> None:
+        if self._opened is not None:  # while it is opened, no model has read anything
+            self._opened.host.forget()
 
     def _forget(self) -> None:
         for forget in self._forgetters:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from chat_ui.engine.fake import FakeLoader
 from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService, ReplyOptions, purge
 from tests.service.conftest import ended, wait_until
@@ -58,7 +59,7 @@ def purged(service: ChatService, later: timedelta = timedelta()) -> None:
 
 
 def test_a_deleted_chat_is_in_no_byte_of_the_data_folder_once_it_is_purged(
-    service: ChatService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: ChatService, loader: FakeLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [say(service) for _ in range(5)]
     assert found(tmp_path) == set(WORDS), "or this test looks in the wrong place"
@@ -66,13 +67,15 @@ def test_a_deleted_chat_is_in_no_byte_of_the_data_folder_once_it_is_purged(
         service.delete_conversation(ANNA, one)
     purged(service)
     assert found(tmp_path) == set(WORDS), "an undo would bring it back"
+    assert not loader.engines[0].times_forgotten
     monkeypatch.setattr(purge, "UNDO_S", 0.0)
     purged(service)
     assert found(tmp_path) == set()
+    assert loader.engines[0].times_forgotten, "the engine keeps what it has read"
 
 
 def test_who_is_forgotten_leaves_no_byte_in_the_data_folder(
-    service: ChatService, tmp_path: Path
+    service: ChatService, loader: FakeLoader, tmp_path: Path
 ) -> None:
     made = [say(service) for _ in range(5)]
     service.delete_conversation(ANNA, made[0])
@@ -88,6 +91,7 @@ def test_who_is_forgotten_leaves_no_byte_in_the_data_folder(
     with pytest.raises(NotFoundError):
         service.restore_conversation(ANNA, made[0])
     assert told, "what keeps texts to save time must drop them"
+    assert loader.engines[0].times_forgotten
     assert is_there(service, BEN, bens)
 
 
