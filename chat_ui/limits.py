@@ -38,6 +38,13 @@ class Limits:
     )
     visitors_per_minute: int = _limit("new visitors in a minute", can_be_off=True)
     conversations_per_visitor: int = _limit("conversations kept for one visitor", can_be_off=True)
+    kept_mb_per_visitor: int = _limit(
+        "megabytes of conversations kept for one visitor", can_be_off=True
+    )
+    kept_mb: int = _limit("megabytes of conversations kept, in all", can_be_off=True)
+    files_per_minute_per_visitor: int = _limit(
+        "files exported or imported in a minute, of one visitor", can_be_off=True
+    )
     sessions: int = _limit("open pages whose state Gradio keeps in memory")
     connections: int = _limit("requests open at once, in all")
     connections_per_visitor: int = _limit("requests open at once, of one visitor")
@@ -61,6 +68,9 @@ LIMITS: Final[dict[Door, Limits]] = {
         turns_per_minute_per_visitor=0,
         visitors_per_minute=0,
         conversations_per_visitor=0,
+        kept_mb_per_visitor=0,
+        kept_mb=0,
+        files_per_minute_per_visitor=0,
         sessions=500,
         connections=1024,
         connections_per_visitor=256,
@@ -80,6 +90,9 @@ LIMITS: Final[dict[Door, Limits]] = {
         turns_per_minute_per_visitor=10,
         visitors_per_minute=60,
         conversations_per_visitor=200,
+        kept_mb_per_visitor=20,
+        kept_mb=2000,
+        files_per_minute_per_visitor=12,
         sessions=500,
         connections=512,
         connections_per_visitor=16,
@@ -99,6 +112,9 @@ LIMITS: Final[dict[Door, Limits]] = {
         turns_per_minute_per_visitor=6,
         visitors_per_minute=30,
         conversations_per_visitor=50,
+        kept_mb_per_visitor=20,
+        kept_mb=1000,
+        files_per_minute_per_visitor=12,
         sessions=200,
         connections=512,
         connections_per_visitor=16,

@@ -25,6 +25,7 @@
   let awaited = null; // what this page has asked to load
   let isStale = true; // the card is of an earlier moment
   let isVisible = false;
+  let pending = null; // the choice whose first card is on its way
   let cards = 0; // cards asked for
   let looks = 0; // more of them while the server measures this machine's speed
 
@@ -81,9 +82,10 @@
     isStale = true;
   }
 
-  // Only what is seen: a closed panel asks for nothing.
+  // Only what is seen: a closed panel asks for nothing. While `pick` asks, nobody
+  // else does: it says why there is no card, and puts back what was there.
   async function refresh() {
-    if (!isStale || !isVisible || !picked.id) return;
+    if (!isStale || !isVisible || !picked.id || pending) return;
     const failed = await fetchCard();
     if (failed && isPresent()) say(failed.error);
   }
@@ -99,21 +101,29 @@
     forgetToken();
     if (isPresent()) precision = present.precision;
     draw();
+    pending = choice;
     const failed = await fetchCard();
+    if (pending === choice) pending = null;
     if (failed) {
       refuse(failed);
       if (!failed.is_access && picked === choice) putBack(before);
-    } else if (card && picked.id === choice.id) {
+      return;
+    }
+    if (card && picked.id === choice.id) {
       if (isAhead) precision = likeliest();
       draw();
       loadIfEnough();
     }
+    refresh(); // the server's model may have changed meanwhile
   }
 
   function putBack(before) {
     ({ picked, precision, card, isAhead } = before);
+    if (!isAhead && !isPresent()) return takeOver(); // it has changed meanwhile
+    isStale ||= !card; // it was on its way still
     picker.show(picked);
     draw();
+    return refresh();
   }
 
   // The precision that was chosen before, if it can be had; else what fits.

@@ -6,9 +6,14 @@ Counting tokens is the engine's business.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
 
 from chat_ui.chat.messages import PromptMessage
 from chat_ui.errors import PromptTooLongError
+
+# Text has 2 to 5.
+_CHARS_PER_TOKEN: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,16 @@ def fit(
         return tokens[start] <= room
 
     # Nearly every conversation fits whole. Where one doesn't, halve instead of stepping: rendering
-    # and tokenizing a long one takes milliseconds each time.
-    start = 0 if fits(0) else starts[min(bisect_left(starts, True, key=fits), len(starts) - 1)]
+    # and tokenizing a long one takes milliseconds each time. One that hardly can is looked at from
+    # its end, twice as much each time, so that this takes as long as the window is, not as it is.
+    chars = list(accumulate((len(turn.content) for turn in reversed(turns)), initial=0))[::-1]
+    first = 0 if chars[0] <= _CHARS_PER_TOKEN * window_tokens else len(starts) - 1
+    while first and fits(starts[first]):
+        twice = 2 * chars[starts[first]]
+        first = min(first - 1, bisect_left(starts, True, key=lambda at: chars[at] <= twice))
+    if not fits(starts[first]):
+        first = min(bisect_left(starts, True, first, key=fits), len(starts) - 1)
+    start = starts[first]
     if not fits(start):
         is_begun = turns[-1].role == "assistant"
         shown = "your message and the answer so far" if is_begun else "and your message"

@@ -129,6 +129,10 @@ class BatchedEngine:
         threading.Thread(target=sink, args=(Failed(EngineStoppedError()),), daemon=True).start()
         return lambda: None
 
+    def forget(self) -> None:
+        """See `Engine.forget`."""
+        self._inbox.put(self._forget_kept)
+
     def close(self) -> None:
         """See `Engine.close`."""
         self._end_thread(free=True)
@@ -282,6 +286,10 @@ class BatchedEngine:
         for request_id in list(self._open):
             self._fail(request_id, EngineStoppedError())
         self._stopping, self._free = True, free
+
+    def _forget_kept(self) -> None:
+        if self._loop is not None:
+            self._loop.forget_kept()
 
     def _choose(self, request_id: str, scores: torch.Tensor) -> int | None:
         """The next token of a request; its failure is its own."""

@@ -89,6 +89,7 @@ class FakeEngine:
 
     Attributes:
         prompts: the prompt ids of all requests, in order.
+        times_forgotten: how often it was told to drop what it keeps.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class FakeEngine:
         thinking: ThinkingFacts | None = None,
     ) -> None:
         self.prompts: list[list[int]] = []
+        self.times_forgotten = 0
         self._answer = answer
         self._lock = threading.Lock()
         self._open: dict[int, tuple[threading.Event, threading.Thread]] = {}
@@ -150,6 +152,10 @@ class FakeEngine:
             self._open[number] = (cancelled, thread)
         thread.start()
         return cancelled.set
+
+    def forget(self) -> None:
+        """Count it: nothing is kept."""
+        self.times_forgotten += 1
 
     def close(self) -> None:
         """End every open answer and wait for its thread."""

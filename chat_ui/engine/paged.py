@@ -170,6 +170,11 @@ class Loop(ContinuousBatchingManager):
         if not self._in_step:
             self._forget_dropped()
 
+    def forget_kept(self) -> None:
+        """Drop the pages that no request has, on the loop's own thread between two steps."""
+        if self.batch_processor is not None:
+            self._parts[0].forget_kept()
+
     def _forget_dropped(self) -> None:
         if self.batch_processor is None:
             return

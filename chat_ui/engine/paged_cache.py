@@ -75,6 +75,12 @@ class Cache(PagedAttentionCache):
         """A request failed: what it computed is not to be used again."""
         super().free_blocks(request_id, no_cache=True)
 
+    def forget_kept(self) -> None:
+        """Drop all pages that no request has."""
+        if self.use_prefix_sharing:
+            (allocator,) = self.cache_allocators.values()
+            self._evict(allocator, len(allocator.ledger.cached_blocks))
+
     def evict_cached_blocks(self) -> bool:
         """Nothing: `can_store_request_tokens` evicts what is wanted."""
         return False

@@ -186,6 +186,13 @@ class Engine(Protocol):
         """Begin an answer; see the contract. A request that can't be taken ends in `Failed`."""
         ...
 
+    def forget(self) -> None:
+        """Drop what is kept of answers that have ended, to read their prompts faster again.
+
+        Returns at once; what is asked for later finds nothing of them.
+        """
+        ...
+
     def close(self) -> None:
         """End everything and free the memory; returns when that is done. Any number of times."""
         ...

@@ -128,6 +128,10 @@ class SingleEngine:
         threading.Thread(target=answer.fail, args=(EngineStoppedError(),), daemon=True).start()
         return answer.cancel
 
+    def forget(self) -> None:
+        """See `Engine.forget`."""
+        self._inbox.put(partial(self._kept.shrink, 0))
+
     def close(self) -> None:
         """See `Engine.close`."""
         with self._door:

@@ -225,6 +225,9 @@ class ZeroGPUEngine:
         run.stop()
         return run.cancel
 
+    def forget(self) -> None:
+        """See `Engine.forget`: nothing outlives a worker."""
+
     def close(self) -> None:
         """See `Engine.close`."""
         with self._door:

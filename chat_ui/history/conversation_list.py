@@ -16,6 +16,7 @@ from chat_ui.chat.exchange import with_new_ids
 from chat_ui.chat.messages import Conversation, ConversationSummary, around
 from chat_ui.errors import InvalidRequestError, NotFoundError
 from chat_ui.history import rows
+from chat_ui.history.room import UNLIMITED, Room, size
 from chat_ui.history.rows import Transaction
 from chat_ui.history.tables import conversations, messages
 
@@ -46,16 +47,20 @@ class ConversationList:
         reading: begins a transaction that reads.
         writing: begins one that writes.
         mark: the first letter of new conversations' ids, if they have one in common.
-        most: how many an owner may have; 0 is no limit.
+        room: how much may be kept.
     """
 
     def __init__(
-        self, reading: Transaction, writing: Transaction, mark: str = "", most: int = 0
+        self,
+        reading: Transaction,
+        writing: Transaction,
+        mark: str = "",
+        room: Room = UNLIMITED,
     ) -> None:
         self._reading = reading
         self._writing = writing
         self._mark = mark
-        self._most = most
+        self._room = room
 
     def newest(self, owner: str, limit: int = 200) -> list[ConversationSummary]:
         """An owner's conversations: the pinned ones, then those with the newest messages first."""
@@ -133,15 +138,16 @@ class ConversationList:
             The ids of the new ones, in the order of `found`.
 
         Raises:
-            NotAllowedError: the owner would have too many.
+            NotAllowedError: the owner would have too many, or there is no room for them.
         """
         new = [replace(with_new_ids(one, rows.new_id), id=rows.new_id(self._mark)) for one in found]
         # Of two of the same time, the first is the newer one, as lists have them.
         oldest_first = sorted(reversed(new), key=lambda one: one.updated_at)
         # Before the transaction: all other writers wait for it.
         wholes = [rows.whole(one) for one in oldest_first]
+        more = size(message for _, written in wholes for message in written)
         with self._writing() as connection:
-            rows.refuse_surplus(connection, owner, len(wholes), self._most)
+            self._room.refuse_surplus(connection, owner, len(wholes), more)
             for recency, (own, written) in enumerate(wholes, rows.next_recency(connection, owner)):
                 place = {"owner": owner, "recency": recency, "used_at": datetime.now(UTC)}
                 connection.execute(insert(conversations).values(own | place))
@@ -184,7 +190,7 @@ class ConversationList:
 
         Raises:
             NotFoundError: there is no deleted one for this owner, or it is gone for good.
-            NotAllowedError: the owner has others by now, and would have too many.
+            NotAllowedError: the owner has others by now, and would have too many, or too much.
         """
         c = conversations.c
         with self._writing() as connection:
@@ -199,7 +205,7 @@ class ConversationList:
             )
             if not changed.rowcount:
                 raise NotFoundError
-            rows.refuse_surplus(connection, owner, 0, self._most)
+            self._room.refuse_surplus(connection, owner)
 
     def purge(self, deleted_before: datetime) -> int:
         """Remove what all owners deleted before a moment, for good; how many conversations."""

@@ -22,7 +22,7 @@ from chat_ui.chat.messages import (
     Role,
 )
 from chat_ui.chat.recipe import Recipe, recipe_of
-from chat_ui.errors import NotAllowedError, NotFoundError
+from chat_ui.errors import NotFoundError
 from chat_ui.history.tables import conversations, messages
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
@@ -92,22 +92,6 @@ def next_recency(connection: Connection, owner: str) -> int:
     """A number larger than that of any of the owner's conversations."""
     query = select(func.max(conversations.c.recency)).where(conversations.c.owner == owner)
     return (connection.scalar(query) or 0) + 1
-
-
-def refuse_surplus(connection: Connection, owner: str, more: int, most: int) -> None:
-    """See that an owner may have more conversations; deleted ones don't count. 0 is no limit.
-
-    Raises:
-        NotAllowedError: they would have too many.
-    """
-    query = select(func.count()).where(
-        conversations.c.owner == owner, conversations.c.deleted_at.is_(None)
-    )
-    if most and (connection.scalar(query) or 0) + more > most:
-        raise NotAllowedError(
-            f"This server keeps {most} conversations for one visitor.",
-            "Delete some first, and export them if you want to keep them.",
-        )
 
 
 def append(

@@ -4,17 +4,12 @@ Calls block, and may come from any number of threads. Whose a conversation is, t
 so that a foreign id and an unknown one are one case. Nothing is cached.
 """
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
-from sqlalchemy import Connection, Engine, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import insert, select, update
 
 from chat_ui.chat.messages import (
     TEMPORARY_MARK,
@@ -29,19 +24,13 @@ from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
 from chat_ui.history.conversation_list import ConversationList
-from chat_ui.history.database import (
-    BUSY_TIMEOUT_S,
-    history_error,
-    memory_engine,
-    open_database,
-    reading_engine,
-    writing_engine,
-)
+from chat_ui.history.database import open_database
 from chat_ui.history.measurements import Measurements
+from chat_ui.history.room import UNLIMITED, Room
 from chat_ui.history.tables import conversations, messages
+from chat_ui.history.transactions import Transactions
 from chat_ui.history.versions import Versions
 
-_LOG_WAIT_MS: Final = 500
 ROOT: Final = "root"
 """As a question's parent: none, for another beginning of the conversation beside its first."""
 
@@ -59,97 +48,67 @@ class Store:
     changed nothing. When the cause is gone, they work again.
 
     Args:
-        reading: its connections read.
-        writing: its connection writes.
+        transactions: of the database. Where it is in memory, ids of conversations begin with
+            `TEMPORARY_MARK`.
         notice: see above.
-        in_memory: both are `memory_engine`'s. Ids of conversations begin with `TEMPORARY_MARK`.
-        most: how many conversations an owner may have; 0 is no limit.
+        room: how much may be kept.
     """
 
     def __init__(
-        self,
-        reading: Engine,
-        writing: Engine,
-        notice: str = "",
-        *,
-        in_memory: bool = False,
-        most: int = 0,
+        self, transactions: Transactions, notice: str = "", room: Room = UNLIMITED
     ) -> None:
         self.notice = notice
-        self._in_memory = in_memory
-        self._most = most
-        self._mark = TEMPORARY_MARK if in_memory else ""
-        self._reading = reading
-        self._writing = writing
-        read, write = partial(self._transaction, reading), partial(self._transaction, writing)
-        self.list = ConversationList(read, write, self._mark, most)
-        self.versions = Versions(write)
-        self.measurements = Measurements(read, write)
+        self._room = room
+        self._mark = TEMPORARY_MARK if transactions.in_memory else ""
+        self._transactions = transactions
+        self._read, self._write = transactions.read, transactions.write
+        self.list = ConversationList(self._read, self._write, self._mark, room)
+        self.versions = Versions(self._write, room)
+        self.measurements = Measurements(self._read, self._write)
 
     @classmethod
-    def open(cls, data_dir: Path, most: int = 0) -> "Store":
+    def open(cls, data_dir: Path, room: Room = UNLIMITED) -> "Store":
         """The store in a folder, which is made where it is missing.
 
         Args:
             data_dir: the folder.
-            most: how many conversations an owner may have; 0 is no limit.
+            room: how much may be kept.
 
         Raises:
             StartupError: the folder can't be written, or a newer version of the app made it.
         """
         path, notice = open_database(data_dir)
-        return cls(reading_engine(path), writing_engine(path), notice, most=most)
+        return cls(Transactions.of_file(path), notice, room)
 
     @classmethod
     def beside(cls, file: Path) -> "Store":
         """The store in a file that another process may have open: nothing is made or upgraded."""
-        return cls(reading_engine(file), writing_engine(file))
+        return cls(Transactions.of_file(file))
 
     @classmethod
-    def in_memory(cls) -> "Store":
+    def in_memory(cls, room: Room = UNLIMITED) -> "Store":
         """A store of temporary conversations: nothing of it is on a disk, and it ends with it."""
-        engine = memory_engine()
-        return cls(engine, engine, in_memory=True)
+        return cls(Transactions.of_memory(), room=room)
 
     def close(self) -> None:
         """Close the database; SQLite then moves its write-ahead log into the file."""
-        self._reading.dispose()
-        self._writing.dispose()
+        self._transactions.close()
 
     def empty_log(self) -> bool:
-        """Move the write-ahead log into the file: what was deleted is in the log still.
-
-        Returns:
-            Whether it is empty now. It is not while somebody reads what was there before; then it
-            is to be tried again.
-        """
-        if self._in_memory:
-            return True
-        try:
-            connection = self._writing.raw_connection()  # it may not be in a transaction
-            try:
-                cursor = connection.cursor()
-                cursor.execute(f"PRAGMA busy_timeout = {_LOG_WAIT_MS}")  # writers wait meanwhile
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                [is_busy, *_] = cursor.fetchone() or [1]
-                cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-            finally:
-                connection.close()
-        except (sqlite3.Error, SQLAlchemyError):
-            return False
-        return not is_busy
+        """Move the write-ahead log into the file; whether it is empty now, see `Transactions`."""
+        return self._transactions.empty_log()
 
     def create(self, owner: str, title: str, system_prompt: str) -> Conversation:
         """A new conversation without messages.
 
         Raises:
-            NotAllowedError: the owner would have too many.
+            NotAllowedError: the owner would have too many, or there is no room for more.
         """
         now = datetime.now(UTC)
         title, system_prompt = rows.storable(title), rows.storable(system_prompt)
         conversation = Conversation(rows.new_id(self._mark), title, system_prompt, now, now)
-        with self._transaction(self._writing) as connection:
-            rows.refuse_surplus(connection, owner, 1, self._most)
+        with self._write() as connection:
+            self._room.refuse_surplus(connection, owner, conversations=1)
             connection.execute(
                 insert(conversations).values(
                     id=conversation.id,
@@ -170,7 +129,7 @@ class Store:
         Raises:
             NotFoundError: there is none with this id, or it is another's.
         """
-        with self._transaction(self._reading) as connection:
+        with self._read() as connection:
             found = rows.find(connection, owner, conversation_id)
             tree = connection.execute(
                 select(messages)
@@ -217,9 +176,11 @@ class Store:
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such message in it.
+            NotAllowedError: there is no room for more.
         """
-        with self._transaction(self._writing) as connection:
+        with self._write() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             if parent_id is None:
                 parent_id = found.head_id
             elif parent_id == ROOT:
@@ -253,9 +214,11 @@ class Store:
 
         Raises:
             NotFoundError: no such conversation for this owner, or no such question in it.
+            NotAllowedError: there is no room for more.
         """
-        with self._transaction(self._writing) as connection:
+        with self._write() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             rows.require(connection, owner, found.id, question_id, "user")
             answer = rows.begin_answer(connection, found.id, question_id, numbers, recipe)
             prompt = found.system_prompt if system_prompt is None else rows.storable(system_prompt)
@@ -298,7 +261,7 @@ class Store:
         }
         if numbers is not None:
             values["numbers"] = asdict(numbers)
-        with self._transaction(self._writing) as connection:
+        with self._write() as connection:
             stored = connection.execute(
                 update(messages).where(*answer, messages.c.state.in_(before)).values(values)
             ).rowcount
@@ -313,28 +276,7 @@ class Store:
             How many there were.
         """
         unfinished = messages.c.state == "writing"
-        with self._transaction(self._writing) as connection:
+        with self._write() as connection:
             return connection.execute(
                 update(messages).where(unfinished).values(state="interrupted")
             ).rowcount
-
-    @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        try:
-            with engine.connect() as connection:
-                try:
-                    with connection.begin():
-                        yield connection
-                except SQLAlchemyError:
-                    if not self._in_memory:
-                        connection.invalidate()
-                    raise
-        except SQLAlchemyError as error:
-            if (
-                self._in_memory
-            ):  # what it was is undone, and all conversations are in the connection
-                raise history_error(error, in_memory=True) from error
-            # One connection from the time when the file was read-only makes SQLite refuse to write
-            # through any other of this process, so the idle readers are closed too.
-            self._reading.dispose()
-            raise history_error(error) from error

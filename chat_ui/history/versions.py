@@ -11,6 +11,7 @@ from chat_ui.chat.messages import Message
 from chat_ui.chat.recipe import Recipe
 from chat_ui.errors import NotFoundError
 from chat_ui.history import rows
+from chat_ui.history.room import UNLIMITED, Room
 from chat_ui.history.rows import Transaction
 from chat_ui.history.tables import conversations, messages
 
@@ -23,10 +24,12 @@ class Versions:
 
     Args:
         writing: begins a transaction that writes.
+        room: how much may be kept; `NotAllowedError` tells who writes more.
     """
 
-    def __init__(self, writing: Transaction) -> None:
+    def __init__(self, writing: Transaction, room: Room = UNLIMITED) -> None:
         self._writing = writing
+        self._room = room
 
     def ask(
         self,
@@ -52,6 +55,7 @@ class Versions:
         """
         with self._writing() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             parent_id = rows.require(connection, owner, found.id, question_id, "user")
             question = rows.append(connection, found.id, parent_id, "user", rows.storable(text))
             answer = rows.begin_answer(
@@ -73,6 +77,7 @@ class Versions:
         """
         with self._writing() as connection:
             found = rows.find(connection, owner, conversation_id)
+            self._room.refuse_surplus(connection, owner)
             parent_id = rows.require(connection, owner, found.id, answer_id, "assistant")
             answer = rows.append(connection, found.id, parent_id, "assistant", rows.storable(text))
             rows.show(connection, owner, found.id, answer, found.title, found.system_prompt)

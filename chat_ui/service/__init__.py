@@ -16,8 +16,8 @@ from chat_ui.service.context_meter import ContextUse
 from chat_ui.service.files import Added
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.job import ReplyOptions
 from chat_ui.service.loading import loader
-from chat_ui.service.replies import ReplyOptions
 from chat_ui.service.reply import Phase, Reply, ReplySnapshot
 from chat_ui.service.status import Loading, ModelStatus
 from chat_ui.service.tally import Figures, log_to_stderr

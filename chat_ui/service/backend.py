@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from chat_ui.engine.protocol import LoadEngine
 from chat_ui.errors import StartupError
+from chat_ui.history.room import Room
 from chat_ui.history.store import Store
 from chat_ui.models import drafts, memory
 from chat_ui.models.spec import BUILT_IN_ID, FoldersByName, ModelSpec, find
@@ -67,9 +68,15 @@ def open_backend(
     first = find_model(settings.model)
     if settings.draft_model not in ("", drafts.AUTO):
         find(settings.draft_model)  # who mistypes it is told at the start
+    limits = settings.limits
+    room = Room(
+        limits.conversations_per_visitor,
+        limits.kept_mb_per_visitor * 1_000_000,
+        limits.kept_mb * 1_000_000,
+    )
     lock = _lock(settings.data_dir)
     try:
-        store = Store.open(settings.data_dir, settings.limits.conversations_per_visitor)
+        store = Store.open(settings.data_dir, room)
         store.interrupt_writing()
     except Exception:
         lock.release()  # else the next try would blame another process
@@ -90,11 +97,11 @@ def open_backend(
         activity,
     )
     host = _make_host(settings, load, first, find_model, forecasts, activity)
-    stores = Stores(store, Store.in_memory())
+    stores = Stores(store, Store.in_memory(Room(owner_bytes=room.owner_bytes)))
     lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
     replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used, tally)
     choosing = Choosing(lambda: list(host.known.values()), forecasts, find_model)
-    purge = Purge(stores, lifetimes, replies, settings.limits.kept_hours, gone)
+    purge = Purge(stores, lifetimes, replies, limits.kept_hours, gone)
     purge.start()
     return Backend(stores, lifetimes, host, replies, forecasts, choosing, purge, lock)
 

@@ -7,7 +7,7 @@ from chat_ui.chat.generation import MAX_SEED
 from chat_ui.chat.imports import encodable
 from chat_ui.errors import InvalidRequestError
 from chat_ui.limits import Limits
-from chat_ui.service.replies import ReplyOptions
+from chat_ui.service.job import ReplyOptions
 
 
 def checked_text(text: object, limit: int) -> str:

@@ -34,8 +34,12 @@ class Added:
     left_out: int = 0
 
 
-def read(text: str) -> exchange.Imported:
+def read(text: str, most_chars: int | None = None) -> exchange.Imported:
     """The conversations of a file.
+
+    Args:
+        text: the whole file.
+        most_chars: conversations with a longer text are left out; None for none.
 
     Raises:
         InvalidRequestError: it is no file of conversations, holds too many messages, or nothing in
@@ -48,7 +52,28 @@ def read(text: str) -> exchange.Imported:
             f"This file holds {count:,} messages; {MAX_FILE_MESSAGES:,} is the limit.",
             "Import it in parts.",
         )
-    return found
+    if not found.conversations:
+        raise InvalidRequestError("This file holds no conversation.", "Choose another one.")
+    if most_chars is None:
+        return found
+    good = tuple(one for one in found.conversations if _longest(one) <= most_chars)
+    if not good:
+        longest = max(map(_longest, found.conversations))
+        raise InvalidRequestError(
+            f"A text in this file has {longest:,} characters; {most_chars:,} is the limit here.",
+            "Import another conversation.",
+        )
+    return exchange.Imported(good, found.left_out + len(found.conversations) - len(good))
+
+
+def _longest(conversation: Conversation) -> int:
+    """How many characters its longest text has."""
+    texts = [conversation.system_prompt]
+    for message in conversation.messages:
+        texts += [message.content, message.error or ""]
+        if message.recipe is not None:
+            texts += [message.recipe.system_prompt, message.recipe.given]
+    return max(map(len, texts))
 
 
 def branch(conversation: Conversation, message_id: str) -> Conversation:

@@ -104,6 +104,13 @@ class ModelHost:
         present = self._state.present
         return None if present is None else present.engine
 
+    def forget(self) -> None:
+        """Have all models drop what they keep of answers that have ended."""
+        with self._state.changed:
+            engines = [one.engine for one in self._state.residents]
+        for engine in engines:
+            engine.forget()
+
     @property
     def resident_bytes(self) -> int:
         """What the weights of the models in memory take."""

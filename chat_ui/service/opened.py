@@ -11,6 +11,7 @@ from chat_ui.service.backend import Backend, open_backend
 from chat_ui.service.context_meter import ContextMeter
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
+from chat_ui.service.rates import Rate
 from chat_ui.service.tally import Figures, Tally
 from chat_ui.settings import Settings
 
@@ -33,11 +34,13 @@ class Opened:
         self._load = load
         self._instruments = instruments or RealInstruments()
         self._meter = ContextMeter()
-        self._forgetters = [self._meter.forget]
+        self._forgetters = [self._meter.forget, self._forget_caches]
         self._opening = threading.Lock()
         self._opened: Backend | None = None
         self._is_closed = False
         self._tally = Tally()
+        limit = settings.limits.files_per_minute_per_visitor
+        self._files = Rate(0, limit, done="exported or imported {count} files")
 
     def figures(self) -> Figures:
         """What was done since the start, in numbers; starts nothing."""
@@ -63,6 +66,10 @@ class Opened:
         For whatever keeps texts of conversations to save time: nothing of them may stay.
         """
         self._forgetters.append(forget)
+
+    def _forget_caches(self) -> None:
+        if self._opened is not None:  # while it is opened, no model has read anything
+            self._opened.host.forget()
 
     def _forget(self) -> None:
         for forget in self._forgetters:
@@ -93,9 +100,9 @@ class Opened:
     def stop_all_replies(self) -> None:
         """Stop all answers, as if each visitor had; what was written is stored. Returns at once."""
         if self._opened is not None:
-            self._opened.replies.stop_everybody()
+            self._opened.replies.stop_all()
 
-    def stop_replies(self, deadline_s: float) -> None:
+    def close_replies(self, deadline_s: float) -> None:
         """Take no more messages, and store what was written so far; reading still works.
 
         Args:
@@ -116,7 +123,7 @@ class Opened:
             deadline_s: seconds after which it no longer waits for replies and the model.
         """
         ends_at = time.monotonic() + deadline_s
-        self.stop_replies(deadline_s)
+        self.close_replies(deadline_s)
         opened = self._opened
         if opened is None:
             return

@@ -82,7 +82,7 @@ class Purge:
         Raises:
             HistoryError: they could not be removed; the temporary ones may be gone.
         """
-        self._replies.stop_of(owner, STOP_DEADLINE_S)
+        self._replies.stop_all(owner, STOP_DEADLINE_S)
         self._stores.temporary.list.remove_all(owner)
         self._lifetimes.forgotten(owner)
         self._stores.kept.list.remove_all(owner)

@@ -16,15 +16,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from chat_ui.chat.context import fit
-from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Message, MessageState, Numbers, PromptMessage, prompt_messages
-from chat_ui.chat.recipe import Recipe
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
 from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, NotFoundError, as_shown
 from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
-from chat_ui.service.rates import Rates
+from chat_ui.service.job import Job
+from chat_ui.service.rates import Rate
 from chat_ui.service.reply import Reply
 from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Stores
@@ -37,46 +36,19 @@ STORE_DEADLINE_S: Final = 10.0
 STOP_DEADLINE_S: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyOptions:
-    """What the page's panels say of the next answer.
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A reply's, from before its rows are written until it is stored as it ended.
 
     Attributes:
-        system_prompt: the conversation's from now on.
-        config: how it is sampled.
-        begins_with: the text that it is made to begin with.
-        thinking: whether to think first, where the model's template has a switch; None leaves it to
-            the template.
+        reply: None until it has begun.
+        end_state: it was asked to end, so; one that has not begun then does so as soon as it has.
+        over: set when it is stored as it ended, or never began.
     """
 
-    system_prompt: str = ""
-    config: GenerationConfig = field(default_factory=GenerationConfig)
-    begins_with: str = ""
-    thinking: bool | None = None
-
-    @property
-    def recipe(self) -> Recipe:
-        """What the answer remembers of them."""
-        return Recipe(self.system_prompt, self.config, self.begins_with, self.thinking)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a reply's thread needs to know.
-
-    Attributes:
-        owner: whose conversation.
-        question_id: the message to answer.
-        options: how; `options.config.seed` is a number.
-        sent_at: when it was asked for, monotonic clock in seconds.
-        earlier: of the answer that it goes on with, if it does.
-    """
-
-    owner: str
-    question_id: str
-    options: ReplyOptions
-    sent_at: float
-    earlier: Numbers | None = None
+    reply: Reply | None = None
+    end_state: MessageState | None = None
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 Begin = Callable[[Job, str, Message], Reply]
@@ -114,49 +86,72 @@ class Replies:
         self._tally = tally or Tally()
         self._lock = threading.Lock()
         # By owner and conversation, so that nobody learns from "busy" that a foreign one exists.
-        # None while the reply's rows are being written.
-        self._running: dict[tuple[str, str], Reply | None] = {}
+        self._places: dict[tuple[str, str], _Place] = {}
         self._room = WaitingRoom(settings.limits)
-        self._rates = Rates(settings.limits)
+        limits = settings.limits
+        self._rate = Rate(
+            limits.turns_per_minute,
+            limits.turns_per_minute_per_visitor,
+            done="begun {count} answers",
+            again="Send your message again",
+        )
         self._is_closed = False
 
     def get(self, owner: str, conversation_id: str) -> Reply | None:
         """The reply that is being written in this owner's conversation, if any."""
-        is_id = isinstance(conversation_id, str)  # what a page sends may be anything
-        return self._running.get((owner, conversation_id)) if is_id else None
+        place = self._place(owner, conversation_id)
+        return None if place is None else place.reply
 
     @property
     def conversation_ids(self) -> frozenset[str]:
         """The conversations in which answers are being written."""
         with self._lock:
-            return frozenset(id_ for _, id_ in self._running)
-
-    def stop_of(self, owner: str, deadline_s: float) -> None:
-        """End all of an owner's, and wait until they are stored, at most so many seconds."""
-        with self._lock:
-            replies = [one for (whose, _), one in self._running.items() if one and whose == owner]
-        _end(replies, deadline_s, "stopped")
+            return frozenset(id_ for _, id_ in self._places)
 
     def under_way(self) -> tuple[int, int]:
         """How many a model is writing now, and how many wait for a model or for their turn."""
         with self._lock:
-            running = [one for one in self._running.values() if one and not one.ended.is_set()]
+            begun = [place.reply for place in self._places.values() if place.reply is not None]
+        running = [reply for reply in begun if not reply.ended.is_set()]
         waiting = sum(one.snapshot().phase in ("waiting", "queued", "loading") for one in running)
         return len(running) - waiting, waiting
 
-    def stop_everybody(self) -> None:
-        """Stop those that run; they are stored by themselves."""
+    def stop(self, owner: str, conversation_id: str) -> None:
+        """Stop the one in this owner's conversation, if any; it is stored by itself."""
+        place = self._place(owner, conversation_id)
+        if place is not None:
+            self._ask_to_end([place], "stopped")
+
+    def stop_all(self, owner: str | None = None, deadline_s: float = 0.0) -> None:
+        """Stop all, or all of an owner's, and wait until they are stored, at most so many
+        seconds; those whose rows are still being written are among them.
+        """
         with self._lock:
-            replies = [reply for reply in self._running.values() if reply is not None]
-        for reply in replies:
-            reply.stop()
+            places = [it for (whose, _), it in self._places.items() if owner in (None, whose)]
+        self._ask_to_end(places, "stopped", deadline_s)
 
     def close(self, deadline_s: float) -> None:
         """Take no more, end those that run as "interrupted", and wait until they are stored."""
         with self._lock:
             self._is_closed = True
-            replies = [reply for reply in self._running.values() if reply is not None]
-        _end(replies, deadline_s, "interrupted")
+            places = list(self._places.values())
+        self._ask_to_end(places, "interrupted", deadline_s)
+
+    def _place(self, owner: str, conversation_id: object) -> _Place | None:
+        is_id = isinstance(conversation_id, str)  # what a page sends may be anything
+        return self._places.get((owner, str(conversation_id))) if is_id else None
+
+    def _ask_to_end(
+        self, places: list[_Place], state: MessageState, deadline_s: float = 0.0
+    ) -> None:
+        ends_at = time.monotonic() + deadline_s
+        for place in places:
+            with self._lock:
+                place.end_state = place.end_state or state
+            if place.reply is not None:
+                place.reply.stop(state)
+        for place in places:
+            place.over.wait(max(0.0, ends_at - time.monotonic()))
 
     @contextmanager
     def reserved(self, owner: str, conversation_id: str | None) -> Iterator[Begin]:
@@ -175,19 +170,17 @@ class Replies:
         if not isinstance(conversation_id, str | None):
             raise NotFoundError  # what a page sends may be anything
         key = (owner, conversation_id or secrets.token_hex(16))
-        before = self._running.get(key)
-        if before is not None and before.ended.is_set():
-            before.stored.wait(STORE_DEADLINE_S)
+        before = self._places.get(key)
+        if before is not None and before.reply is not None and before.reply.ended.is_set():
+            before.over.wait(STORE_DEADLINE_S)
         with self._lock:
             self._refuse(key)
-            self._rates.refuse_surplus(owner)
+            self._rate.refuse_surplus(owner)
             ticket = self._room.enter(owner)
-            self._rates.count(owner)
-            self._running[key] = None
-        has_begun = False
+            self._rate.count(owner)
+            place = self._places[key] = _Place()
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
-            nonlocal has_begun
             numbers = Numbers(seed=job.options.config.seed)
             reply = Reply(
                 conversation_id,
@@ -206,12 +199,12 @@ class Replies:
                 target=context.run, args=(self._run, reply, job, ticket), name="reply", daemon=True
             )
             with self._lock:
-                thread.start()  # first: where no thread can be had, nothing has begun
-                self._running.pop(key)
-                self._running[owner, conversation_id] = reply
-                has_begun = True
-            if self._is_closed:
-                reply.stop("interrupted")
+                if place.end_state is not None:  # meanwhile: it ends before it has a model
+                    reply.stop(place.end_state)
+                thread.start()  # before the rest: where no thread can be had, nothing has begun
+                del self._places[key]
+                self._places[owner, conversation_id] = place
+                place.reply = reply
             self._used(conversation_id)
             return reply
 
@@ -219,15 +212,16 @@ class Replies:
             yield begin
         finally:
             # What is there after it has begun may be another request's: it may have ended already.
-            if not has_begun:
+            if place.reply is None:
                 with self._lock:
-                    del self._running[key]
+                    del self._places[key]
                 self._room.leave(ticket, counts=False)
+                place.over.set()
 
     def _refuse(self, key: tuple[str, str]) -> None:
         if self._is_closed:
             raise BusyError("The server is ending.", "Send your message when it is back.")
-        if key in self._running:
+        if key in self._places:
             raise BusyError(
                 "An answer is being written in this conversation.", "Wait for it, or press Stop."
             )
@@ -257,8 +251,9 @@ class Replies:
             )
             self._used(reply.conversation_id)
             with self._lock:
-                self._running.pop((job.owner, reply.conversation_id), None)
+                place = self._places.pop((job.owner, reply.conversation_id))
             reply.stored.set()
+            place.over.set()
         # The numbers of one that went on are of parts that may not all have been alone.
         was_alone &= job.earlier is None
         if facts is not None and was_alone and reply.snapshot().state == "complete":
@@ -339,11 +334,3 @@ class Replies:
             # Whatever it was: the conversation must not stay reserved for a reply that has ended.
             log.warning("an answer could not be stored: %s", error)
             reply.warn(as_shown(error))
-
-
-def _end(replies: list[Reply], deadline_s: float, state: MessageState) -> None:
-    ends_at = time.monotonic() + deadline_s
-    for reply in replies:
-        reply.stop(state)
-    for reply in replies:
-        reply.stored.wait(max(0.0, ends_at - time.monotonic()))

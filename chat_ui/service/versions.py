@@ -12,8 +12,8 @@ from chat_ui.chat.messages import Conversation, Message, Numbers, title_of
 from chat_ui.errors import BusyError, ChatUIError, InvalidRequestError, NotFoundError
 from chat_ui.service.checks import checked_options, checked_text
 from chat_ui.service.files import message_of
+from chat_ui.service.job import Job, ReplyOptions
 from chat_ui.service.opened import Opened
-from chat_ui.service.replies import Job, ReplyOptions
 from chat_ui.service.reply import Reply
 
 
@@ -233,9 +233,7 @@ class Versions(Opened):
 
     def stop_reply(self, owner: str, conversation_id: str) -> None:
         """End the answer that is being written in this owner's conversation; its text stays."""
-        reply = self.running(owner, conversation_id)
-        if reply is not None:
-            reply.stop()
+        self._backend.replies.stop(owner, conversation_id)
 
     def _new(
         self, owner: str, text: str, options: ReplyOptions, is_temporary: bool

@@ -7,6 +7,7 @@ goes to that call alone: it is neither kept, nor logged, nor sent back.
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Final
 
 import gradio as gr
@@ -65,27 +66,36 @@ class _KeptCards:
         self._make = make
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[tuple[int, int | None], tuple[float, ModelCard]] = {}
+        self._kept: dict[tuple[int, int | None], tuple[float, Future[ModelCard]]] = {}
 
     def card(self, revision: int, context: int | None) -> ModelCard:
-        """The card, which may be `KEPT_CARDS_S` old.
+        """The card, which may be `KEPT_CARDS_S` old. Who asks for one that is being made waits.
 
         Raises:
             BusyError: too many other ones were asked for in that time.
         """
+        key = revision, context
         with self._lock:
             now = self._clock()
             self._kept = {
                 key: (at, card) for key, (at, card) in self._kept.items() if now - at < KEPT_CARDS_S
             }
-            key = revision, context
-            if key not in self._kept:
+            is_new = key not in self._kept
+            if is_new:
                 if len(self._kept) >= KEPT_CARDS:
                     raise BusyError(
                         "Many people are looking at the model.", "Look again in a few seconds."
                     )
-                self._kept[key] = now, self._make(context)
-            return self._kept[key][1]
+                self._kept[key] = now, Future()
+            card = self._kept[key][1]
+        if is_new:  # without the lock: a slow one must not hold up the others
+            try:
+                card.set_result(self._make(context))
+            except BaseException as error:
+                with self._lock:
+                    self._kept.pop(key, None)
+                card.set_exception(error)
+        return card.result()
 
 
 def _looking(service: ChatService, asked: Asked) -> list[ServerFunction]:

@@ -62,7 +62,6 @@ _SOURCES: Final = (
     "img-src 'self' data: blob:",
     "media-src 'self' data: blob:",
     "font-src 'self' data:",
-    "connect-src 'self'",
     "form-action 'none'",
     "object-src 'none'",
     "base-uri 'self'",  # Gradio's page has one
@@ -82,13 +81,23 @@ _ANCESTORS: Final[dict[Door, str]] = {
     "space": "'self' https://huggingface.co https://*.hf.space",
     "share": "'none'",
 }
+# On a Space's own name Gradio's page asks the Hub what state this Space is in, by that name alone.
+_CONNECTED: Final[dict[Door, str]] = {
+    "local": "'self'",
+    "space": "'self' https://huggingface.co/api/spaces/by-subdomain/",
+    "share": "'self'",
+}
 
 
 def security_headers(door: Door) -> dict[str, str]:
     """What each answer carries. Source: OWASP Secure Headers Project."""
     headers = {
         "content-security-policy": "; ".join(
-            [*_SOURCES, f"frame-ancestors {_ANCESTORS[door]}"],
+            [
+                *_SOURCES,
+                f"connect-src {_CONNECTED[door]}",
+                f"frame-ancestors {_ANCESTORS[door]}",
+            ]
         ),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",

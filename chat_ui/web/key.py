@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chat_ui.service.rates import MINUTE_S, Rate
 from chat_ui.settings import Settings
 from chat_ui.web.bare_page import Say, TextsIn, bare_page, bare_text, say_in
-from chat_ui.web.rate import MINUTE_S, Rate
 from chat_ui.web.session import KeptIdentity, is_https
 
 KEY_BYTES: Final = 32
@@ -95,7 +95,7 @@ class KeyMiddleware:
         self._texts_in = texts_in
         # A right key is taken even when these are used up: it has 128 bits at least, so that
         # guessing is hopeless at any pace, and whoever guesses must not keep others out.
-        self._wrong_tries = Rate(WRONG_TRIES, clock)
+        self._wrong_tries = Rate(WRONG_TRIES, clock=clock)
         self._identity = KeptIdentity(settings.data_dir)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

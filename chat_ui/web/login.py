@@ -25,10 +25,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.oauth import OAuth
+from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
 from chat_ui.web.bare_page import TextsIn, bare_page, say_in
 from chat_ui.web.openid import Provider, ProviderError, Secrets
-from chat_ui.web.rate import Rate
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class LoginMiddleware:
         self._provider = Provider(oauth, f"https://{space_host}{CALLBACK}")
         self._texts_in = texts_in
         self._clock = clock
-        self._rate = Rate(BEGUN_PER_MINUTE, clock)
+        self._rate = Rate(BEGUN_PER_MINUTE, clock=clock)
         self._begun: dict[str, _Begun] = {}  # by their states
         self._logins: dict[str, _Login] = {}  # by their cookies
 

@@ -97,6 +97,8 @@ class Pages:
     def __init__(self, most: int) -> None:
         self._most = most
         self._pages: OrderedDict[str, OpenPage] = OrderedDict()
+        # Their names, by whose they are; in the same order.
+        self._names: dict[str | None, OrderedDict[str, None]] = {}
 
     def of(self, session_hash: str, scope: Scope) -> OpenPage | None:
         """The page, if it is the asking visitor's; one that is nobody's becomes theirs."""
@@ -105,19 +107,28 @@ class Pages:
         page = self._pages.get(session_hash)
         if page is None:
             page = self._pages[session_hash] = OpenPage(owner)
-            self._forget_some(owner)
+            self._names.setdefault(owner, OrderedDict())[session_hash] = None
+            self._forget_one(owner)
         elif page.owner not in (None, owner):
             return None
         self._pages.move_to_end(session_hash)
+        self._names[page.owner].move_to_end(session_hash)
         return page
 
-    def _forget_some(self, owner: str | None) -> None:
-        own = [name for name, page in self._pages.items() if page.owner == owner]
+    def _forget_one(self, owner: str | None) -> None:
+        """Of too many, the one that was not used for longest."""
+        own = self._names[owner]
         # Those who can't be told apart have as many together as there are.
         if owner is not None and len(own) > PAGES_PER_VISITOR:
-            del self._pages[own[0]]
+            surplus = next(iter(own))
         elif len(self._pages) > self._most:
-            self._pages.popitem(last=False)
+            surplus = next(iter(self._pages))
+        else:
+            return
+        loser = self._pages.pop(surplus).owner
+        del self._names[loser][surplus]
+        if not self._names[loser]:
+            del self._names[loser]
 
 
 class PostMiddleware:

@@ -176,7 +176,7 @@ def serve(
         pass
     say("Storing what was written; ending.")
     # Pages follow their answers to the end before their streams are cut, so the order matters.
-    service.stop_replies(STORE_DEADLINE_S)
+    service.close_replies(STORE_DEADLINE_S)
     _close(demo)
     service.close(0.1)
     sys.stdout.flush()

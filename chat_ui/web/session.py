@@ -31,10 +31,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
 from chat_ui.limits import Door
+from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
 from chat_ui.web.address import address_of
 from chat_ui.web.hosts import host_name, is_address
-from chat_ui.web.rate import Rate
+from chat_ui.web.share import scheme
 
 IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32
@@ -151,7 +152,7 @@ class SessionMiddleware:
         # A newcomer asks for the page, and once more where the cookie was refused: each is counted
         # by itself, so that one visitor takes one place.
         most = settings.limits.visitors_per_minute
-        of_one = max(1, most // ADDRESS_SHARE)
+        of_one = max(1, most // ADDRESS_SHARE) if most else 0
         self._new_visitors = Rate(most, of_one=of_one)
         self._new_tokens = Rate(most, of_one=of_one)
 
@@ -224,7 +225,8 @@ def is_https(door: Door, host: str) -> bool:
     """Whether a visitor comes by https, outside which browsers drop secure cookies.
 
     The request itself doesn't say: the tunnel and the Space's front end https before us. A link is
-    also opened by http: on this machine, and by an address in figures on its network.
+    also opened by http: on this machine, by an address in figures on its network, and everywhere
+    where the relay is one's own.
 
     Args:
         door: which one is served.
@@ -232,7 +234,7 @@ def is_https(door: Door, host: str) -> bool:
     """
     if door == "share":
         name = host_name(host)
-        return name != "localhost" and not is_address(name)
+        return scheme() == "https" and name != "localhost" and not is_address(name)
     return door == "space"
 
 

@@ -48,11 +48,14 @@ def open_link(
             log.info("no tunnel", exc_info=error)
             failed(f"No public link could be opened: {_reason(error)}.")
         else:
-            # The relay of one's own (GRADIO_SHARE_SERVER_ADDRESS) speaks http, as in launch().
-            scheme = "http" if networking.GRADIO_SHARE_SERVER_ADDRESS else "https"
-            opened(f"{scheme}://{urlsplit(url).netloc}")
+            opened(f"{scheme()}://{urlsplit(url).netloc}")
 
     threading.Thread(target=run, name="tunnel", daemon=True).start()
+
+
+def scheme() -> str:
+    """The link's: a relay of one's own speaks http, as in launch()."""
+    return "http" if networking.GRADIO_SHARE_SERVER_ADDRESS else "https"
 
 
 def close_link() -> None:

@@ -73,11 +73,25 @@ def test_a_long_conversation_is_counted_a_few_times_only():
     turns = conversation([10] * 2001)
     fitted = fit("", turns, count=counting, window_tokens=1000, reserve_tokens=100)
     assert fitted.dropped > 1900
-    assert len(calls) <= 12  # log2 of 1,001 turns, and the whole once
+    assert len(calls) <= 16  # twice log2 of the turns that fit
 
     calls.clear()
     fit("", turns[:3], count=counting, window_tokens=1000, reserve_tokens=100)
     assert len(calls) == 1
+
+
+def test_what_is_counted_of_a_long_history_grows_with_the_window_alone():
+    # Short turns before the newest, then long ones: no step may run into all of these at once.
+    turns = conversation([8000] * 1000 + [5] * 200 + [1])
+    counted = []
+
+    def counting(messages):
+        counted.append(count(messages))
+        return counted[-1]
+
+    fitted = fit("", turns, count=counting, window_tokens=4000, reserve_tokens=0)
+    assert fitted.dropped == 1000
+    assert sum(counted) < 100_000
 
 
 def test_two_questions_in_a_row_are_two_turns():

@@ -241,6 +241,29 @@ def test_an_answer_ends_where_the_window_does(harness: Harness) -> None:
     assert reader.tokens == 8
 
 
+def test_nothing_of_ended_answers_is_used_once_they_are_to_be_forgotten(harness: Harness) -> None:
+    def reused_tokens() -> int:
+        reader, cancel = begin(harness, harness.prompt(100))
+        reader.wait_for_tokens(1)
+        cancel()
+        reader.wait()
+        started = reader.events[0]
+        assert isinstance(started, Started)
+        return started.reused_tokens
+
+    reused_tokens()
+    is_kept = reused_tokens() > 0
+    assert is_kept == (harness.kind in ("batched", "single"))
+    other, cancel = begin(harness, harness.endless())
+    other.wait_for_tokens(1)
+    harness.engine.forget()
+    assert reused_tokens() == 0
+    cancel()  # it went on
+    assert other.wait() == Finished("cancelled")
+    harness.engine.forget()  # where nothing is open
+    assert reused_tokens() == 0
+
+
 def test_an_empty_prompt_is_refused(harness: Harness) -> None:
     reader, _ = begin(harness, harness.prompt(0))
     assert isinstance(reader.wait(), Failed)

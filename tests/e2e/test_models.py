@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.e2e.chat import button, open_chat
 from tests.e2e.conftest import FAKE, ROOT, Serve, Server
@@ -130,6 +130,41 @@ def test_the_picker_works_with_the_keyboard_alone(looking: Page) -> None:
     expect(picker(looking)).to_have_value(re.compile("SmolLM2 135M"))
     expect(picker(looking)).to_be_focused()
     expect(button(looking, "Unload")).to_be_visible()  # nothing has begun
+
+
+def test_a_path_that_is_none_is_told_though_the_server_s_model_settles_meanwhile(
+    looking: Page,
+) -> None:
+    # The next pulse hands over what the server's model is; it settles once more when told to.
+    looking.evaluate(
+        """() => {
+          const { show } = window.chatUI.models;
+          window.chatUI.models.show = (now) => show((window.shown = now));
+        }"""
+    )
+    looking.wait_for_function("() => window.shown")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "/no/such/folder" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    looking.route(re.compile("component_server"), hold)
+    with looking.expect_request(lambda request: "/no/such/folder" in (request.post_data or "")):
+        picker(looking).fill("/no/such/folder")
+        picker(looking).press("Enter")
+    looking.evaluate(
+        "window.chatUI.models.show({ ...window.shown, revision: window.shown.revision + 1 })"
+    )
+    held[0].continue_()
+    expect(panel(looking).locator(".model-message")).to_contain_text("/no/such/folder")
+    expect(picker(looking)).to_have_value(re.compile("Pocket Guide"))
+    # And the precisions say again what they take.
+    expect(panel(looking).locator(".row .verdict").first).to_have_attribute(
+        "data-verdict", re.compile(".")
+    )
 
 
 def test_the_catalogue_is_grouped_by_what_this_machine_can_do(looking: Page) -> None:

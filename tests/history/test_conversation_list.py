@@ -24,7 +24,7 @@ def ids(summaries):
 
 
 def rows(store):
-    with store._transaction(store._reading) as connection:
+    with store._transactions.read() as connection:
         return [
             connection.scalar(select(func.count()).select_from(table))
             for table in (conversations, messages)

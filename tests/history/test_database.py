@@ -92,9 +92,9 @@ def test_closing_moves_the_log_into_the_file(data_dir, owner):
 )
 def test_pragmas_of_every_connection(store, pragma, value):
     with (
-        store._writing.connect() as one,
-        store._reading.connect() as another,
-        store._reading.connect() as third,
+        store._transactions.writing.connect() as one,
+        store._transactions.reading.connect() as another,
+        store._transactions.reading.connect() as third,
     ):
         for connection in (one, another, third):
             assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value

@@ -55,11 +55,11 @@ def pragma(store, text):
     def set_pragma(connection, _record):
         connection.execute(f"PRAGMA {text}").close()
 
-    event.listen(store._writing, "connect", set_pragma)
-    store._writing.dispose()
+    event.listen(store._transactions.writing, "connect", set_pragma)
+    store._transactions.writing.dispose()
 
     def end():
-        event.remove(store._writing, "connect", set_pragma)
+        event.remove(store._transactions.writing, "connect", set_pragma)
 
     return end
 
@@ -127,7 +127,7 @@ def test_locked_for_a_moment_is_waited_for(store, owner, data_dir):
     thread = threading.Thread(target=lambda: done.append(store.create(owner, "New chat", "")))
     with closing(sqlite3.connect(data_dir / "chat_ui.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        event.listen(store._writing, "before_cursor_execute", lambda *_: asking.set())
+        event.listen(store._transactions.writing, "before_cursor_execute", lambda *_: asking.set())
         thread.start()
         assert asking.wait(10)
         other.execute("COMMIT")
@@ -138,7 +138,7 @@ def test_locked_for_a_moment_is_waited_for(store, owner, data_dir):
 @pytest.mark.usefixtures("impatient")
 def test_a_writer_that_hangs_does_not_hold_the_others_for_ever(data_dir, owner):
     store = Store.open(data_dir)
-    with store._writing.connect():
+    with store._transactions.writing.connect():
         assert "busy" in failure(store.create, owner, "New chat", "")
     store.create(owner, "New chat", "")
     store.close()

@@ -85,8 +85,8 @@ def test_there_is_one_connection_for_all_threads(memory, owner):
         thread.join(30)
     assert failures == []
     assert len(memory.list.newest(owner)) == 80
-    assert memory._reading is memory._writing
-    assert memory._writing.pool.checkedin() == 1
+    assert memory._transactions.reading is memory._transactions.writing
+    assert memory._transactions.writing.pool.checkedin() == 1
 
 
 def test_two_stores_have_nothing_in_common(memory, owner):
@@ -99,7 +99,7 @@ def test_two_stores_have_nothing_in_common(memory, owner):
 
 
 def test_sqlite_keeps_all_of_it_in_memory(memory):
-    with memory._writing.connect() as connection:
+    with memory._transactions.writing.connect() as connection:
         values = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "secure_delete", "temp_store", "foreign_keys")
@@ -117,7 +117,7 @@ def test_no_file_is_opened_whatever_is_done(memory, owner, monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
     before = opened_files()
-    with memory._writing.begin() as connection:
+    with memory._transactions.writing.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (a)")
         connection.exec_driver_sql(
             "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 30000) "
@@ -138,21 +138,21 @@ def test_no_file_is_opened_whatever_is_done(memory, owner, monkeypatch, tmp_path
 def test_an_error_loses_nothing_but_what_failed(memory, owner, monkeypatch):
     c = told(memory, owner)
     before = memory.conversation(owner, c)
-    with suppress(HistoryError), memory._transaction(memory._writing) as connection:
+    with suppress(HistoryError), memory._transactions.write() as connection:
         connection.exec_driver_sql("DELETE FROM conversations")
         connection.exec_driver_sql("SELECT nothing FROM nowhere")
         raise AssertionError("there is no such table")
     assert memory.conversation(owner, c) == before
     # Nor does one who waited too long.
-    monkeypatch.setattr(memory._writing.pool, "_timeout", 0.02)
-    with memory._writing.connect(), pytest.raises(HistoryError, match="busy"):
+    monkeypatch.setattr(memory._transactions.writing.pool, "_timeout", 0.02)
+    with memory._transactions.writing.connect(), pytest.raises(HistoryError, match="busy"):
         memory.create(owner, "New chat", "")
     assert memory.conversation(owner, c) == before
 
 
 def test_a_lost_connection_leaves_an_empty_store_that_works(memory, owner):
     c = told(memory, owner)
-    with memory._writing.connect() as connection:
+    with memory._transactions.writing.connect() as connection:
         connection.invalidate()
     with pytest.raises(NotFoundError):
         memory.conversation(owner, c)
@@ -186,7 +186,7 @@ def test_removing_takes_the_messages_along(memory, owner, stranger):
     memory.list.remove([])
     with pytest.raises(NotFoundError):
         memory.list.restore(owner, gone)
-    with memory._writing.connect() as connection:
+    with memory._transactions.writing.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM messages").scalar() == 2
     assert memory.conversation(stranger, stays).title == "Hello"
 
@@ -224,7 +224,7 @@ def test_a_summary_is_what_the_list_has(memory, owner, stranger):
 
 def test_closing_ends_it(owner):
     memory = Store.in_memory()
-    connection = memory._writing.raw_connection()
+    connection = memory._transactions.writing.raw_connection()
     plain: Any = connection.driver_connection
     connection.close()
     memory.close()

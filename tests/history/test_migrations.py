@@ -88,7 +88,7 @@ def test_deleting_a_conversation_deletes_its_messages(store, owner, data_dir):
     c = store.create(owner, "New chat", "")
     for _ in range(3):
         store.add_question(owner, c.id, "Hello", None, "")
-    with store._writing.begin() as connection:
+    with store._transactions.writing.begin() as connection:
         connection.exec_driver_sql("DELETE FROM conversations")
         assert connection.exec_driver_sql("SELECT count(*) FROM messages").scalar() == 0
 

@@ -107,10 +107,10 @@ def test_an_answer_remembers_its_recipe_and_begins_with_what_it_gives(store, own
 def test_what_is_damaged_beside_the_text_hides_nothing(store, owner, damaged):
     c = new(store, owner)
     question, answer = ask(store, owner, c, recipe=RECIPE, numbers=Numbers(model="Tiny"))
-    with store._writing.begin() as connection:
+    with store._transactions.writing.begin() as connection:
         connection.exec_driver_sql("UPDATE messages SET recipe = ?", (damaged,))
     assert store.conversation(owner, c).path() == (question, replace(answer, recipe=None))
-    with store._writing.begin() as connection:
+    with store._transactions.writing.begin() as connection:
         connection.exec_driver_sql("UPDATE messages SET numbers = ?", (damaged,))
     found = store.conversation(owner, c).path()[-1]
     assert (found.content, found.numbers) == ("Well, ", Numbers())

@@ -22,7 +22,7 @@ def quick(tmp_path_factory):
     """One store for all examples, which does not wait for the disk."""
     store = Store.open(tmp_path_factory.mktemp("quick"))
 
-    @event.listens_for(store._writing, "connect")
+    @event.listens_for(store._transactions.writing, "connect")
     def _(connection, _record):
         connection.execute("PRAGMA synchronous = OFF").close()
 

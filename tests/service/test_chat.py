@@ -532,7 +532,7 @@ def test_a_data_folder_in_use_is_refused_and_free_again_after_the_end(
 def test_who_still_reads_while_the_server_ends_sees_the_end(service: ChatService) -> None:
     reply = service.reply(ANNA, None, "slow", OPTIONS)
     wait_until(lambda: bool(reply.snapshot().text))
-    service.stop_replies(20)
+    service.close_replies(20)
     message = service.conversation(ANNA, reply.conversation_id).path()[-1]
     assert (message.state, message.content) == ("interrupted", reply.snapshot().text)
 
@@ -609,3 +609,53 @@ def test_a_message_that_can_not_be_stored_leaves_no_empty_chat(
         with pytest.raises(HistoryError, match="full"):
             service.reply(ANNA, None, "Hello", OPTIONS)
     ended(service.reply(ANNA, None, "Hello", OPTIONS))
+
+
+def asked_while_written(service: ChatService, monkeypatch: pytest.MonkeyPatch, end: Any) -> None:
+    """Have `end` called when the rows of the next message are there, and its reply is not."""
+    add_question = service._store.add_question
+
+    def add_and_end(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(service._store, "add_question", add_question)
+        added = add_question(*args, **more)
+        end()
+        return added
+
+    monkeypatch.setattr(service._store, "add_question", add_and_end)
+
+
+@pytest.mark.parametrize("end", ["stop", "stop all", "delete", "close"])
+def test_a_reply_that_is_ended_before_it_has_begun_never_has_a_model(
+    service: ChatService, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    c = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    ends = {
+        "stop": lambda: service.stop_reply(ANNA, c),
+        "stop all": service.stop_all_replies,
+        "delete": lambda: service.delete_conversation(ANNA, c),
+        "close": lambda: service.close_replies(0.0),
+    }
+    asked_while_written(service, monkeypatch, ends[end])
+    reply = ended(service.reply(ANNA, c, "slow", OPTIONS))
+    assert reply.snapshot().state == ("interrupted" if end == "close" else "stopped")
+    assert reply.snapshot().text == ""
+    assert len(loader.engines[0].prompts) == 1
+
+
+def test_a_reply_that_has_not_begun_goes_with_its_forgotten_owner(
+    service: ChatService, loader: FakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.start()
+    forgetting = threading.Thread(target=service.forget, args=(ANNA,))
+
+    def forget() -> None:
+        forgetting.start()
+        wait_until(lambda: all(it.end_state for it in service._backend.replies._places.values()))
+
+    asked_while_written(service, monkeypatch, forget)
+    reply = ended(service.reply(ANNA, None, "slow", OPTIONS))
+    forgetting.join()
+    assert service.conversations(ANNA) == []
+    with pytest.raises(NotFoundError):
+        service.conversation(ANNA, reply.conversation_id)
+    assert not any(engine.prompts for engine in loader.engines)

@@ -255,3 +255,31 @@ def test_all_conversations_as_markdown_are_one_file(service):
     assert text.index("Good evening") < text.index("Hello")
     assert service.export_json(ANNA, None)[0] == "All conversations.json"
     assert service.export_markdown("c" * 64, None)[1] == ""
+
+
+def test_where_strangers_come_a_file_s_texts_are_no_longer_than_sent_ones(
+    make_service: Callable[..., ChatService],
+) -> None:
+    service = make_service(door="share")
+    limit = service.settings.limits.message_chars
+
+    def file(*lengths: int) -> str:
+        return json.dumps(
+            [
+                {"messages": [{"role": "user", "content": "x" * length, "id": "1"}], "title": "T"}
+                for length in lengths
+            ]
+        )
+
+    added = service.add_conversations(ANNA, file(limit, limit + 1))
+    assert (len(added.ids), added.left_out) == (1, 1)
+    with pytest.raises(InvalidRequestError, match="8,001 characters; 8,000 is the limit here"):
+        service.add_conversations(ANNA, file(limit + 1))
+    home = make_service(data_dir=service.settings.data_dir / "home")
+    assert home.add_conversations(ANNA, file(100_000)).left_out == 0
+
+
+def test_a_file_without_conversations_is_told_so(service: ChatService) -> None:
+    empty = service.export_json(ANNA, None)[1]
+    with pytest.raises(InvalidRequestError, match="no conversation"):
+        service.add_conversations(ANNA, empty)

@@ -1,7 +1,7 @@
 """What a visitor may ask of the service: turns in a minute, tokens, time, conversations."""
 
+import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -9,22 +9,21 @@ from chat_ui.chat.generation import GenerationConfig
 from chat_ui.chat.messages import Numbers
 from chat_ui.engine.protocol import Started
 from chat_ui.errors import BusyError, NotAllowedError
-from chat_ui.limits import LIMITS
 from chat_ui.service import ChatService, Reply, ReplyOptions
-from chat_ui.service.rates import Rates
+from chat_ui.service.rates import Rate
 from tests.service.conftest import ended
 from tests.service.test_waiting import ANNA, BEN, CARL, OPTIONS, Clock
 
 Make = Callable[..., ChatService]
 
 
-def rates(clock: Clock, **limits: int) -> Rates:
-    return Rates(replace(LIMITS["local"], **limits), clock)
+def rate(clock: Clock, in_all: int = 0, of_one: int = 0) -> Rate:
+    return Rate(in_all, of_one, clock, done="begun {count} answers", again="Send it again")
 
 
 def test_a_minute_slides() -> None:
     clock = Clock()
-    turns = rates(clock, turns_per_minute_per_visitor=2)
+    turns = rate(clock, of_one=2)
     for _ in range(2):
         turns.refuse_surplus(ANNA)
         turns.count(ANNA)
@@ -41,7 +40,7 @@ def test_a_minute_slides() -> None:
 
 def test_all_visitors_have_a_minute_together_and_are_forgotten_after_it() -> None:
     clock = Clock()
-    turns = rates(clock, turns_per_minute=2)
+    turns = rate(clock, in_all=2)
     for owner in (ANNA, BEN):
         turns.refuse_surplus(owner)
         turns.count(owner)
@@ -49,13 +48,13 @@ def test_all_visitors_have_a_minute_together_and_are_forgotten_after_it() -> Non
         turns.refuse_surplus(CARL)
     clock.now += 60
     turns.refuse_surplus(CARL)
-    assert not turns._turns
+    assert not turns._times
 
 
 def test_without_a_limit_nothing_is_remembered() -> None:
-    turns = rates(Clock())
+    turns = rate(Clock())
     turns.count(ANNA)
-    assert not turns._turns
+    assert not turns._times
 
 
 def test_every_way_to_begin_an_answer_is_a_turn(make_service: Make) -> None:
@@ -152,3 +151,83 @@ def test_a_deleted_conversation_makes_room_which_an_undo_has_to_find_again(
     full.delete_conversation(ANNA, full.conversations(ANNA)[0].id)
     full.restore_conversation(ANNA, newest.id)
     assert [c.title for c in full.conversations(ANNA)] == ["two", "one"]
+
+
+ROOM = r"keeps 1 MB of conversations for one visitor\. Delete a chat first"
+
+
+def taken(call: Callable[[], object], refusal: str) -> int:
+    """How often it can be called before it is refused, for good."""
+    for count in range(100):
+        try:
+            call()
+        except NotAllowedError as error:
+            if re.search(refusal, str(error)):
+                return count
+            raise
+    raise AssertionError("it is never refused")
+
+
+def test_bytes_too_many_are_refused_however_they_come(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb_per_visitor": 1})
+    reply = ended(service.reply(ANNA, None, "x" * 30_000, OPTIONS))
+    c, answer = reply.conversation_id, reply.message_id
+    question = service.conversation(ANNA, c).path()[0].id
+    _, file = service.export_json(ANNA, c)
+    assert taken(lambda: service.branch(ANNA, c, answer), ROOM) == 15  # of 60 kB each
+    assert taken(lambda: service.add_conversations(ANNA, file), ROOM) == 0
+    # A message is taken as long as there is any room.
+    assert taken(lambda: service.edit_answer(ANNA, c, answer, "x" * 30_000), ROOM) == 1
+    for call in (
+        lambda: service.reply(ANNA, None, "more", OPTIONS),
+        lambda: service.reply(ANNA, c, "more", OPTIONS),
+        lambda: service.regenerate(ANNA, c, OPTIONS),
+        lambda: service.edit_question(ANNA, c, question, "more", OPTIONS),
+    ):
+        assert taken(call, ROOM) == 0
+    ended(service.reply(BEN, None, "Hello", OPTIONS))
+    *_, oldest = service.conversations(ANNA)
+    service.delete_conversation(ANNA, oldest.id)
+    taken(lambda: service.edit_answer(ANNA, c, answer, "x" * 30_000), ROOM)
+    assert taken(lambda: service.restore_conversation(ANNA, oldest.id), ROOM) == 0
+
+
+def test_bytes_of_other_alphabets_and_of_recipes_count(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb_per_visitor": 1})
+    options = ReplyOptions(system_prompt="x" * 30_000)
+    # Of 90 kB each: the question, the answer that repeats it, its recipe.
+    assert taken(lambda: ended(service.reply(ANNA, None, "\u65e5" * 10_000, options)), ROOM) == 11
+
+
+def test_temporary_conversations_have_their_bytes_too(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb_per_visitor": 1})
+    reply = ended(service.reply(ANNA, None, "x" * 30_000, OPTIONS, is_temporary=True))
+    c, answer = reply.conversation_id, reply.message_id
+    assert taken(lambda: service.edit_answer(ANNA, c, answer, "x" * 30_000), ROOM) == 31
+
+
+def test_no_visitor_grows_the_database_beyond_its_size(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb": 1})
+    owners = iter(f"{number:064}" for number in range(100))
+    refusal = "no room for more conversations"
+    count = taken(lambda: ended(service.reply(next(owners), None, "x" * 30_000, OPTIONS)), refusal)
+    assert 10 < count < 17
+    service.forget(f"{0:064}")
+    service.forget(f"{1:064}")
+    ended(service.reply(ANNA, None, "Hello", OPTIONS))
+
+
+def test_files_are_exported_and_imported_so_often_in_a_minute(make_service: Make) -> None:
+    service = make_service(limits={"files_per_minute_per_visitor": 3})
+    c = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    _, file = service.export_json(ANNA, None)
+    service.export_markdown(ANNA, c)
+    service.add_conversations(ANNA, file)
+    for call in (
+        lambda: service.export_json(ANNA, c),
+        lambda: service.export_markdown(ANNA, c),
+        lambda: service.add_conversations(ANNA, file),
+    ):
+        with pytest.raises(BusyError, match=r"exported or imported 3 files.*Try again in"):
+            call()
+    service.export_json(BEN, None)

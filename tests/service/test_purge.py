@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from chat_ui.engine.fake import FakeLoader
 from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService, ReplyOptions, purge
 from tests.service.conftest import ended, wait_until
@@ -58,7 +59,7 @@ def purged(service: ChatService, later: timedelta = timedelta()) -> None:
 
 
 def test_a_deleted_chat_is_in_no_byte_of_the_data_folder_once_it_is_purged(
-    service: ChatService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: ChatService, loader: FakeLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [say(service) for _ in range(5)]
     assert found(tmp_path) == set(WORDS), "or this test looks in the wrong place"
@@ -66,13 +67,15 @@ def test_a_deleted_chat_is_in_no_byte_of_the_data_folder_once_it_is_purged(
         service.delete_conversation(ANNA, one)
     purged(service)
     assert found(tmp_path) == set(WORDS), "an undo would bring it back"
+    assert not loader.engines[0].times_forgotten
     monkeypatch.setattr(purge, "UNDO_S", 0.0)
     purged(service)
     assert found(tmp_path) == set()
+    assert loader.engines[0].times_forgotten, "the engine keeps what it has read"
 
 
 def test_who_is_forgotten_leaves_no_byte_in_the_data_folder(
-    service: ChatService, tmp_path: Path
+    service: ChatService, loader: FakeLoader, tmp_path: Path
 ) -> None:
     made = [say(service) for _ in range(5)]
     service.delete_conversation(ANNA, made[0])
@@ -88,6 +91,7 @@ def test_who_is_forgotten_leaves_no_byte_in_the_data_folder(
     with pytest.raises(NotFoundError):
         service.restore_conversation(ANNA, made[0])
     assert told, "what keeps texts to save time must drop them"
+    assert loader.engines[0].times_forgotten
     assert is_there(service, BEN, bens)
 
 
@@ -120,7 +124,7 @@ def test_the_log_is_emptied_later_where_somebody_reads_it(
     service: ChatService, tmp_path: Path
 ) -> None:
     say(service)
-    with service._store._reading.connect() as reader:
+    with service._store._transactions.reading.connect() as reader:
         reader.execute(text("SELECT count(*) FROM messages")).all()
         service.forget(ANNA)
         assert found(tmp_path) != set()
@@ -135,7 +139,7 @@ def test_what_a_killed_process_had_deleted_is_gone_at_the_next_start(
     monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
     first = make_service()
     first.delete_conversation(ANNA, say(first))
-    first.stop_replies(0.0)
+    first.close_replies(0.0)
     first._backend.lock.release()  # its files stay open, as they were
     second = make_service()
     assert second.conversations(ANNA) == []

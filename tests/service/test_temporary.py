@@ -167,7 +167,7 @@ def test_one_that_is_there_stays_what_it_is(service: ChatService) -> None:
 
 def test_a_refused_message_leaves_no_empty_one(service: ChatService) -> None:
     service.start()
-    service.stop_replies(0.1)
+    service.close_replies(0.1)
     with pytest.raises(BusyError):
         service.reply(ANNA, None, "Hello", OPTIONS, is_temporary=True)
     assert service._backend.stores.temporary.list.newest(ANNA) == []
@@ -454,7 +454,7 @@ def test_those_that_can_not_be_removed_now_are_removed_later(
 
 def test_a_closed_service_removes_nothing(service: ChatService, clock: SimpleNamespace) -> None:
     c = begin(service)
-    service.stop_replies(1.0)
+    service.close_replies(1.0)
     clock.s += 7200
     check(service)
     assert is_there(service, c)

@@ -171,7 +171,7 @@ def test_one_that_waits_is_interrupted_when_the_server_ends(make_service: Make) 
     service = make_service(limits=ONE_TURN)
     service.reply(ANNA, None, "hang", OPTIONS)
     second = service.reply(BEN, None, "Hello", OPTIONS)
-    service.stop_replies(20.0)
+    service.close_replies(20.0)
     assert ended(second).snapshot().state == "interrupted"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from chat_ui.ui.offload import Threads
 from tests.ui.conftest import SMALL, FakeService, on_this_thread, request_of
 
 SECRET = "hf_secret"
+DEADLINE_S = 20.0
 GIVEN: dict[str, dict[str, Any]] = {
     "model_choices": {},
     "search_models": {"text": "x"},
@@ -177,6 +179,37 @@ def test_strangers_cards_are_kept_and_few(tmp_path):
     now = KEPT_CARDS_S
     assert kept.card(1, None) is not first
     assert kept.card(2, None) is not kept.card(1, None)
+
+
+def test_a_slow_card_holds_up_none_but_its_own():
+    slow, made = threading.Event(), []
+
+    def make(context: int | None) -> Any:
+        made.append(context)
+        assert context is not None or slow.wait(DEADLINE_S)
+        return f"card of {context}"
+
+    kept: Any = _KeptCards(make)
+    with ThreadPoolExecutor() as threads:
+        asking = [threads.submit(kept.card, 1, None) for _ in range(3)]
+        assert kept.card(1, 4096) == "card of 4096"
+        slow.set()
+        assert {one.result(DEADLINE_S) for one in asking} == {"card of None"}
+    assert made.count(None) == 1
+
+
+def test_a_card_that_failed_is_made_again():
+    failures = [RuntimeError("the first time")]
+
+    def make(context: int | None) -> Any:
+        if failures:
+            raise failures.pop()
+        return "card"
+
+    kept: Any = _KeptCards(make)
+    with pytest.raises(RuntimeError, match="the first time"):
+        kept.card(1, None)
+    assert kept.card(1, None) == "card"
 
 
 def test_the_service_is_never_called_on_the_event_loop_s_thread(service):

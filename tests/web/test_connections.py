@@ -7,8 +7,8 @@ from typing import Any
 from starlette.types import Message
 
 from chat_ui.limits import LIMITS
+from chat_ui.service.rates import Rate
 from chat_ui.web.connections import STRANGERS, Connections
-from chat_ui.web.rate import Rate
 
 LIMIT = replace(LIMITS["share"], connections=20, connections_per_visitor=2)
 
@@ -101,7 +101,7 @@ def test_those_without_a_session_share_one_allowance() -> None:
 
 def test_a_minute_slides() -> None:
     now = [0.0]
-    rate = Rate(2, lambda: now[0])
+    rate = Rate(2, clock=lambda: now[0])
     assert [rate.takes(), rate.takes(), rate.takes()] == [True, True, False]
     now[0] = 59.9
     assert not rate.takes()

@@ -13,12 +13,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from chat_ui.limits import LIMITS, Door
+from chat_ui.service.rates import MINUTE_S
 from chat_ui.settings import Settings
 from chat_ui.ui.texts import LANGUAGES, texts_in
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import WRONG_TRIES, KeyMiddleware, Keys
-from chat_ui.web.rate import MINUTE_S
 
 KEYS = Keys(visitor="v" * 43, owner="o" * 43)
 LINK = "https://abc.gradio.live"

@@ -23,6 +23,7 @@ from chat_ui.web.posts import (
     PAGES_PER_VISITOR,
     STREAM,
     UNREAD_EVENTS,
+    Pages,
     PostMiddleware,
 )
 from tests.ui.conftest import FakeService
@@ -191,6 +192,26 @@ def test_one_visitor_pushes_out_no_page_but_their_own(client):
         client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
     assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ben"}).status_code == 404
     assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "cora"}).status_code == 200
+
+
+def test_what_is_kept_of_pages_goes_with_them():
+    pages = Pages(10)
+
+    def use(page: str, owner: str | None) -> bool:
+        state = {"owner": owner, "has_cookie": owner is not None}
+        return pages.of(page, {"state": state}) is not None
+
+    for number in range(100):
+        assert use(f"a{number}", f"visitor {number}")
+        assert use(f"b{number}", None)
+    assert set(pages._pages) == {f"{letter}{n}" for letter in "ab" for n in range(95, 100)}
+    names = {name for own in pages._names.values() for name in own}
+    assert names == set(pages._pages)
+    assert len(pages._names) == 6
+    # One of nobody is anybody's, and stays counted among those of nobody.
+    assert use("b95", "visitor 99")
+    assert use("c", "visitor 99")
+    assert "b95" in pages._pages
 
 
 def test_a_page_that_fetches_nothing_begins_only_so_many_events(client, demo):

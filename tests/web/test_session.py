@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio import networking
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -106,6 +107,16 @@ def test_through_a_shared_link_no_neighbour_can_plant_a_cookie(tmp_path: Path) -
         assert "Secure" not in local
 
 
+def test_through_a_relay_of_one_s_own_the_cookie_is_one_that_http_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networking, "GRADIO_SHARE_SERVER_ADDRESS", "relay.example.org:7000")
+    with client(tmp_path, "share") as browser:
+        cookie = browser.get("/", headers={"host": "abc.relay.example.org"}).headers["set-cookie"]
+    assert cookie.startswith(f"{open_identity(tmp_path).cookie_name}=")
+    assert "Secure" not in cookie
+
+
 def test_a_page_whose_browser_refuses_the_cookie_has_a_token_of_its_own(tmp_path: Path) -> None:
     with client(tmp_path) as browser:
         first, other = browser.get(SESSION_PATH).json(), browser.get(SESSION_PATH).json()
@@ -122,6 +133,14 @@ def test_a_browser_that_keeps_the_cookie_is_told_so_and_no_token(tmp_path: Path)
     with client(tmp_path) as browser:
         browser.get("/")
         assert browser.get(SESSION_PATH).json() == {"is_kept": True}
+
+
+def test_where_new_visitors_have_no_limit_one_address_has_none(tmp_path: Path) -> None:
+    limits = replace(LIMITS["space"], visitors_per_minute=0)
+    with client(tmp_path, limits=limits, door="space") as browser:
+        for _ in range(5):
+            browser.cookies.clear()
+            assert browser.get("/", headers={"x-forwarded-for": "8.8.4.4"}).status_code == 200
 
 
 def test_so_many_new_visitors_come_in_a_minute_and_old_ones_always(tmp_path: Path) -> None:
