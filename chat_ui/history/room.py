@@ -24,7 +24,7 @@ class Room:
 
     Attributes:
         conversations: of one owner; deleted ones, which can be brought back, don't count.
-        owner_bytes: of the messages in them.
+        owner_bytes: of the messages in them; with those of deleted ones twice as many.
         bytes: of the whole database, deleted ones included.
     """
 
@@ -48,12 +48,20 @@ class Room:
                 f"This server keeps {self.conversations} conversations for one visitor.",
                 "Delete some first, and export them if you want to keep them.",
             )
-        if self.owner_bytes and _owner_bytes(connection, owner) + bytes > self.owner_bytes:
-            raise NotAllowedError(
-                f"This server keeps {_megabytes(self.owner_bytes)} of conversations for one "
-                "visitor.",
-                "Delete a chat first, and export it if you want to keep it.",
-            )
+        if self.owner_bytes:
+            shown, deleted = _owner_bytes(connection, owner)
+            if shown + bytes > self.owner_bytes:
+                raise NotAllowedError(
+                    f"This server keeps {_megabytes(self.owner_bytes)} of conversations for one "
+                    "visitor.",
+                    "Delete a chat first, and export it if you want to keep it.",
+                )
+            # Or whoever copies and deletes in turns would fill the room of all.
+            if shown + deleted + bytes > 2 * self.owner_bytes:
+                raise NotAllowedError(
+                    "The chats that you deleted still take up your room here.",
+                    "Try again in a few minutes: they are gone for good by then.",
+                )
         if self.bytes and _all_bytes(connection) + bytes > self.bytes:
             raise NotAllowedError(
                 "This server has no room for more conversations.",
@@ -81,19 +89,23 @@ def _count(connection: Connection, owner: str) -> int:
     return connection.scalar(query) or 0
 
 
-def _owner_bytes(connection: Connection, owner: str) -> int:
+def _owner_bytes(connection: Connection, owner: str) -> tuple[int, int]:
+    """Of an owner's conversations, and of those deleted that can be brought back."""
     c, m = conversations.c, messages.c
     # As bytes: of a text, length() counts characters.
     content, error, recipe = (
         func.coalesce(func.length(cast(type_coerce(column, Text), LargeBinary)), 0)
         for column in (m.content, m.error, m.recipe)
     )
+    is_deleted = c.deleted_at.is_not(None)
     query = (
-        select(func.sum(content + error + recipe + ROW_BYTES))
+        select(is_deleted, func.sum(content + error + recipe + ROW_BYTES))
         .join(conversations, c.id == m.conversation_id)
-        .where(c.owner == owner, c.deleted_at.is_(None))
+        .where(c.owner == owner)
+        .group_by(is_deleted)
     )
-    return connection.scalar(query) or 0
+    found = {bool(deleted): int(count) for deleted, count in connection.execute(query)}
+    return found.get(False, 0), found.get(True, 0)
 
 
 def _all_bytes(connection: Connection) -> int:

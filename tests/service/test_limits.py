@@ -192,6 +192,22 @@ def test_bytes_too_many_are_refused_however_they_come(make_service: Make) -> Non
     assert taken(lambda: service.restore_conversation(ANNA, oldest.id), ROOM) == 0
 
 
+@pytest.mark.parametrize("is_temporary", [False, True])
+def test_who_copies_and_deletes_in_turns_does_not_fill_the_server(
+    make_service: Make, is_temporary: bool
+) -> None:
+    service = make_service(limits={"kept_mb_per_visitor": 1})
+    begun = service.reply(ANNA, None, "x" * 30_000, OPTIONS, is_temporary=is_temporary)
+    reply = ended(begun)
+
+    def copy_and_delete() -> None:
+        copy = service.branch(ANNA, reply.conversation_id, reply.message_id)
+        service.delete_conversation(ANNA, copy)
+
+    # Of 60 kB each: twice what is kept of them.
+    assert taken(copy_and_delete, "that you deleted still take up your room") == 31
+
+
 def test_bytes_of_other_alphabets_and_of_recipes_count(make_service: Make) -> None:
     service = make_service(limits={"kept_mb_per_visitor": 1})
     options = ReplyOptions(system_prompt="x" * 30_000)
