@@ -41,7 +41,10 @@ class Limits:
     kept_mb_per_visitor: int = _limit(
         "megabytes of conversations kept for one visitor", can_be_off=True
     )
-    kept_mb: int = _limit("megabytes of conversations kept, in all", can_be_off=True)
+    kept_mb: int = _limit(
+        "megabytes of conversations kept, in all; as many of temporary ones in memory",
+        can_be_off=True,
+    )
     files_per_minute_per_visitor: int = _limit(
         "files exported or imported in a minute, of one visitor", can_be_off=True
     )

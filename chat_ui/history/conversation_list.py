@@ -205,7 +205,8 @@ class ConversationList:
             )
             if not changed.rowcount:
                 raise NotFoundError
-            self._room.refuse_surplus(connection, owner)
+            # It took its room of all while it was deleted, too.
+            replace(self._room, bytes=0).refuse_surplus(connection, owner)
 
     def purge(self, deleted_before: datetime) -> int:
         """Remove what all owners deleted before a moment, for good; how many conversations."""

@@ -1,7 +1,7 @@
 """What the service opens on its first use: the data folder, the store, the models, the replies."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -97,7 +97,7 @@ def open_backend(
         activity,
     )
     host = _make_host(settings, load, first, find_model, forecasts, activity)
-    stores = Stores(store, Store.in_memory(Room(owner_bytes=room.owner_bytes)))
+    stores = Stores(store, Store.in_memory(replace(room, conversations=0)))
     lifetimes = Lifetimes(stores.temporary, lambda owner, id_: replies.get(owner, id_), gone)
     replies = Replies(settings, stores, host, forecasts.answered, activity, lifetimes.used, tally)
     choosing = Choosing(lambda: list(host.known.values()), forecasts, find_model)

@@ -233,6 +233,27 @@ def test_no_visitor_grows_the_database_beyond_its_size(make_service: Make) -> No
     ended(service.reply(ANNA, None, "Hello", OPTIONS))
 
 
+def test_no_visitors_fill_the_memory_with_temporary_conversations(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb": 1})
+    owners = iter(f"{number:064}" for number in range(100))
+
+    def reply() -> None:
+        ended(service.reply(next(owners), None, "x" * 30_000, OPTIONS, is_temporary=True))
+
+    assert 10 < taken(reply, "no room for more conversations") < 18
+
+
+def test_a_deleted_conversation_comes_back_though_the_server_is_full(make_service: Make) -> None:
+    service = make_service(limits={"kept_mb": 1})
+    reply = ended(service.reply(ANNA, None, "x" * 30_000, OPTIONS))
+    c, answer = reply.conversation_id, reply.message_id
+    taken(lambda: service.branch(ANNA, c, answer), "no room for more conversations")
+    taken(lambda: service.edit_answer(ANNA, c, answer, "x"), "no room for more conversations")
+    service.delete_conversation(ANNA, c)
+    service.restore_conversation(ANNA, c)
+    assert c in [one.id for one in service.conversations(ANNA)]
+
+
 def test_files_are_exported_and_imported_so_often_in_a_minute(make_service: Make) -> None:
     service = make_service(limits={"files_per_minute_per_visitor": 3})
     c = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
