@@ -27,8 +27,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chat_ui.oauth import OAuth
 from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
+from chat_ui.web.address import address_of
 from chat_ui.web.bare_page import TextsIn, bare_page, say_in
 from chat_ui.web.openid import Provider, ProviderError, Secrets
+from chat_ui.web.session import ADDRESS_SHARE
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,10 @@ BEGUN_COOKIE: Final = "__Host-chat_ui_begun_login"
 LOGIN_COOKIE: Final = "__Host-chat_ui_login"
 TAKES_S: Final = 600
 LASTS_S: Final = 8 * 3600
-BEGUN_PER_MINUTE: Final = 60  # of all visitors together; bounds what is kept, and what is asked
+# Of all together: bounds what is kept, and what is asked. Of one address less: who begins logins in
+# a loop must not keep the owner out.
+BEGUN_PER_MINUTE: Final = 60
+BEGUN_OF_ADDRESS: Final = BEGUN_PER_MINUTE // ADDRESS_SHARE
 
 _WAYS_ON: Final = """<p><a href="{begin}">{again}</a></p>
   <p><a href="/">{back}</a></p>"""
@@ -98,7 +103,7 @@ class LoginMiddleware:
         self._provider = Provider(oauth, f"https://{space_host}{CALLBACK}")
         self._texts_in = texts_in
         self._clock = clock
-        self._rate = Rate(BEGUN_PER_MINUTE, clock=clock)
+        self._rate = Rate(BEGUN_PER_MINUTE, BEGUN_OF_ADDRESS, clock)
         self._begun: dict[str, _Begun] = {}  # by their states
         self._logins: dict[str, _Login] = {}  # by their cookies
 
@@ -129,7 +134,7 @@ class LoginMiddleware:
             return self._page(request, 502, "login.failed")
 
     async def _begin(self, request: Request) -> Response:
-        if not self._rate.takes():
+        if not self._rate.takes(address_of(request.scope, "space")):
             return self._page(request, 503, "login.many")
         now = self._clock()
         self._begun = {key: one for key, one in self._begun.items() if now < one.ends_at_s}
