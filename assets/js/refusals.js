@@ -6,7 +6,7 @@
   if (ui.refusal) return;
 
   const MORE_BYTES = 4096; // of a request, beside its texts
-  const KINDS = { 401: "page", 403: "page", 404: "unknown", 413: "too_large", 421: "page", 429: "many", 503: "full" };
+  const KINDS = { 401: "page", 403: "page", 410: "unknown", 413: "too_large", 421: "page", 429: "many", 503: "full" };
 
   // {message_chars, body_bytes, import_bytes} of limits.py
   const limits = () => ui.islands.bar.props.value;
@@ -35,7 +35,7 @@
     const answer = await fetched(...args);
     const [, asked] = /\/gradio_api\/(queue\/join|component_server)\b/.exec(String(args[0]?.url ?? args[0])) ?? [];
     const isEvent = asked === "queue/join";
-    if (asked && answer.status === 404) isUnknown = true;
+    if (asked && answer.status === 410) isUnknown = true;
     if (isEvent && !answer.ok) ui.refused(dataOf(args[1]), refusal(answer.status));
     return answer;
   };

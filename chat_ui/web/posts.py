@@ -205,7 +205,8 @@ class PostMiddleware:
 
 
 def _absent() -> PlainTextResponse:
-    return PlainTextResponse("There is no such page. Reload yours.\n", 404)
+    # Not 404, which a relay answers with while it has lost this server: the page gives up at this.
+    return PlainTextResponse("There is no such page. Reload yours.\n", 410)
 
 
 def _unread() -> PlainTextResponse:

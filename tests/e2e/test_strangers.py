@@ -201,7 +201,7 @@ def test_who_has_no_cookie_or_a_forged_or_another_one_gets_nothing_of_anybody_s(
                 data = asked_of(target, fields)
                 # Anna's open page isn't theirs; in one of their own they get none of what is hers.
                 status, text = ben.outcome(target, {**target.body, "data": data})
-                assert (status, CANARY in text) == (404, False), (target, text)
+                assert (status, CANARY in text) == (410, False), (target, text)
                 status, text = ben.outcome(target, {**target.body, "data": data, **page})
                 assert status == 200, (target, text)
                 assert CANARY not in text.replace(str(data), ""), target

@@ -1,5 +1,6 @@
 """An open page that the server takes nothing from says why, and goes on where that can be."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_page_that_is_open_says_that_the_owner_has_closed_it_and_goes_on_after
     message_box(page).press("Enter")
     wait_until_answered(page, 2)
     expect(answers(page).last).to_contain_text("You said: Not now")
+
+
+def test_a_page_goes_on_after_the_relay_had_lost_the_server_for_a_while(
+    server: Server, page: Page
+) -> None:
+    open_chat(page, server.url)
+    calls = re.compile("component_server|healthz")
+    page.route(calls, lambda route: route.fulfill(status=404, body="No interface is running"))
+    state = page.locator("#model-line .state")
+    expect(state).to_have_text("The server doesn't answer. Trying again…")
+    page.unroute(calls)
+    expect(state).not_to_contain_text("doesn't answer")
+    send(page, "Hello")
+    wait_until_answered(page, 1)
 
 
 def test_a_page_that_gets_no_token_at_once_asks_again_after_the_time_that_it_was_told(

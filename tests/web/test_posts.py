@@ -169,8 +169,8 @@ def test_an_open_page_is_its_first_visitor_s(client, demo):
     assert [send("ann", post) for post in posts] == [200, 200]
     assert stream("ann") == 200
     for other in ("ben", "ben's token", None):
-        assert [send(other, post) for post in posts] == [404, 404]
-        assert stream(other) == 404
+        assert [send(other, post) for post in posts] == [410, 410]
+        assert stream(other) == 410
     assert stream("ben", "b2") == 200
     # One whose browser refuses the cookie has nothing to show for it in a stream's address.
     assert [send("token", post | {"session_hash": "c3"}) for post in posts] == [200, 200]
@@ -182,7 +182,7 @@ def test_pages_that_are_used_are_remembered_and_their_number_is_bounded(client):
     for number in range(50 * PAGES_PER_SESSION):
         client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": f"ben{number}"})
         client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"})
-    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ben"}).status_code == 404
+    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ben"}).status_code == 410
     assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "ann"}).status_code == 200
 
 
@@ -190,7 +190,7 @@ def test_one_visitor_pushes_out_no_page_but_their_own(client):
     assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ann"}).status_code == 200
     for number in range(PAGES_PER_VISITOR * 3):
         client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
-    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ben"}).status_code == 404
+    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ben"}).status_code == 410
     assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "cora"}).status_code == 200
 
 
@@ -229,4 +229,4 @@ def test_a_page_that_fetches_nothing_begins_only_so_many_events(client, demo):
 
 @pytest.mark.parametrize("query", ["", "?session_hash=a1&session_hash=b2", "?session=a1"])
 def test_a_stream_is_of_one_page(client, query):
-    assert client.get(STREAM + query, headers={"owner": "ann"}).status_code == 404
+    assert client.get(STREAM + query, headers={"owner": "ann"}).status_code == 410
