@@ -123,7 +123,8 @@
   }
 
   async function tell(answer) {
-    show(await answer.catch(() => ({ error: ui.text("page.away") })));
+    // Gradio gives nothing where the server refused the call.
+    show((await answer.catch(() => null)) ?? { error: ui.awayText("page.away") });
     clearTimeout(timer);
     if (dialog.open) timer = setTimeout(look, EVERY_MS);
   }

@@ -13,6 +13,7 @@
   let server = ""; // which one; another has no part in what this page shows
   let list = ""; // digest of the list that is shown
   let model = null;
+  let isOwner = false; // who is let in though it is closed
   let isAway = false;
   let why = ""; // the key of what is known of that, beside that it doesn't answer
   let timer = 0;
@@ -47,7 +48,7 @@
   }).then((answer) => answer.json());
 
   async function refuseClosed() {
-    if ((await health()).is_closed) throw new Error("closed");
+    if ((await health()).is_closed && !isOwner) throw new Error("closed");
   }
 
   // Why nothing came back: the key of a sentence.
@@ -91,7 +92,8 @@
       list = now.list;
       ui.rail.show(now.conversations);
     }
-    ui.owner.show(now.is_owner);
+    isOwner = now.is_owner;
+    ui.owner.show(isOwner);
     ui.gone.show(now.gone);
     ui.followNews(now);
   }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.e2e.chat import LONG, answers, button, message_box, open_chat, send
+from tests.e2e.chat import LONG, answers, button, message_box, open_chat, send, wait_until_answered
 from tests.e2e.conftest import Serve, Server
 from tests.e2e.test_accessibility import LOOKS
 from tests.e2e.test_privacy import problems
@@ -103,6 +103,36 @@ def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
     }""")
     assert [list(one) for one in refused] == [["error", "is_access"]] * 2
     assert not (server.data_dir / "STOP").exists()
+
+
+def test_the_owner_s_page_goes_on_while_the_chat_is_paused(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--door", "share", "--public")
+    owner = new_context().new_page()
+    open_chat(owner, printed(server, "Owner"))
+    state = owner.locator("#model-line .state")
+    expect(owner.locator("#show-owner")).to_be_visible()
+    (server.data_dir / "STOP").touch()
+    owner.route("**/component_server*/", lambda route: route.abort())
+    expect(state).to_contain_text("The owner has closed this chat for now.")
+    owner.unroute("**/component_server*/")
+    expect(state).not_to_contain_text("closed")
+    send(owner, "Hello")
+    wait_until_answered(owner, 1)
+
+
+def test_the_owner_s_dialog_goes_on_after_a_call_was_refused(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--door", "share", "--public")
+    owner = new_context().new_page()
+    open_chat(owner, printed(server, "Owner"))
+    dialog = opened(owner)
+    owner.route("**/component_server*/", lambda route: route.fulfill(status=503, body="Full"))
+    expect(dialog.get_by_role("alert")).to_contain_text("The server doesn't answer.")
+    owner.unroute("**/component_server*/")
+    expect(dialog.get_by_role("alert")).to_be_empty()
 
 
 def test_at_home_there_is_nothing_of_it(chat: Page) -> None:
