@@ -89,6 +89,8 @@ def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
     """Each section's heading, by its key, and its sentences."""
     is_public, hours = settings.is_public, settings.limits.kept_hours
     kept = [say("policy.kept_text"), say("policy.temporary")]
+    if is_public:
+        kept.append(say("policy.address"))
     if settings.oauth:
         kept.append(say("policy.login"))
     where = [say(_where(settings))]

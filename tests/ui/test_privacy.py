@@ -50,6 +50,13 @@ def test_who_can_log_in_is_told_what_is_kept_of_it():
     assert said in policy_page(replace(settings, oauth=oauth))("en")
 
 
+def test_strangers_are_told_what_their_address_is_looked_at_for():
+    said = html.escape(ENGLISH("policy.address"))
+    for door, limits in LIMITS.items():
+        page = policy_page(Settings(data_dir=Path("x"), door=door, limits=limits))("en")
+        assert (said in page) == (door != "local")
+
+
 def test_the_hours_are_those_of_the_limit():
     settings = Settings(data_dir=Path("x"), door="share", limits=LIMITS["share"])
     assert 'data-text="privacy.hours" data-count="24"' in box(settings)
