@@ -37,6 +37,8 @@ def _public(text: str) -> str:
         address = ipaddress.ip_address(text.strip())
     except ValueError:
         return ""
+    if address.version == 6 and address.ipv4_mapped:  # as a socket of both versions has it
+        address = address.ipv4_mapped
     if not address.is_global:
         return ""
     # Of version 6 each household has so many.

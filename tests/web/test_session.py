@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from chat_ui.errors import StartupError
 from chat_ui.limits import LIMITS, Door, Limits
 from chat_ui.settings import Settings
+from chat_ui.web.address import address_of
 from chat_ui.web.session import (
     IDENTITY_FILE,
     SESSION_PATH,
@@ -195,6 +196,14 @@ def test_who_asks_in_a_loop_keeps_nobody_of_another_address_out(
         # The addresses of one household are one.
         households = [status(f"2606:4700:0:{net}::{one}") for net in (1, 2) for one in (1, 2, 3)]
         assert households == [200, 200, 503, 200, 503, 503], "and six in all"
+
+
+def test_an_address_of_version_4_is_one_by_a_socket_of_both_versions() -> None:
+    def seen(host: str) -> str:
+        return address_of({"type": "http", "headers": [], "client": (host, 1)}, "share")
+
+    assert [seen("::ffff:8.8.4.4"), seen("::ffff:9.9.9.9")] == ["8.8.4.4", "9.9.9.9"]
+    assert seen("::ffff:192.168.1.7") == ""
 
 
 def test_at_the_door_of_this_machine_no_address_is_believed(tmp_path: Path) -> None:
