@@ -113,10 +113,12 @@ class LoginMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        # At each request, so that no name is kept for longer than the page on privacy says.
+        now = self._clock()
+        self._logins = {key: one for key, one in self._logins.items() if now < one.ends_at_s}
         login = self._logins.get(request.cookies.get(LOGIN_COOKIE, ""))
-        is_in = login is not None and self._clock() < login.ends_at_s
-        request.state.login = login.name if login is not None and is_in else ""
-        request.state.is_owner = request.state.is_owner or is_in
+        request.state.login = login.name if login else ""
+        request.state.is_owner = request.state.is_owner or login is not None
         answer = await self._answer(request)
         await (answer or self._app)(scope, receive, send)
 
@@ -154,10 +156,8 @@ class LoginMiddleware:
         user = await self._provider.user(code, begun.kept)
         if not self._oauth.is_owner(user.sub, user.preferred_username):
             return self._page(request, 403, "login.not_owner", name=user.preferred_username)
-        now = self._clock()
-        self._logins = {key: one for key, one in self._logins.items() if now < one.ends_at_s}
         token = secrets.token_urlsafe(32)  # a new one: whatever the browser had is none of this
-        self._logins[token] = _Login(user.preferred_username, now + LASTS_S)
+        self._logins[token] = _Login(user.preferred_username, self._clock() + LASTS_S)
         answer = RedirectResponse("/", 303)
         _set_cookie(answer, LOGIN_COOKIE, token, LASTS_S)
         _set_cookie(answer, BEGUN_COOKIE, "", 0)

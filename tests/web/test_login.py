@@ -212,6 +212,17 @@ def test_what_takes_too_long_is_begun_again_and_a_login_ends_by_itself(
     assert not is_owner(browser)
 
 
+def test_the_owner_s_name_is_kept_no_longer_than_the_login(make: Make, clock: Clock) -> None:
+    browser = make()
+    logged_in(browser)
+    app: Any = browser.app
+    login: LoginMiddleware = app._app._app
+    assert [one.name for one in login._logins.values()] == ["anna"]
+    clock.now += LASTS_S
+    make().get("/")  # whoever asks
+    assert not login._logins
+
+
 @pytest.mark.parametrize(
     "claims",
     [
