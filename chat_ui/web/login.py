@@ -27,10 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chat_ui.oauth import OAuth
 from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
-from chat_ui.web.address import address_of
+from chat_ui.web.address import ADDRESS_SHARE, address_of
 from chat_ui.web.bare_page import TextsIn, bare_page, say_in
 from chat_ui.web.openid import Provider, ProviderError, Secrets
-from chat_ui.web.session import ADDRESS_SHARE
 
 log = logging.getLogger(__name__)
 

@@ -85,7 +85,7 @@ def launch_options(
                 *login,
                 Middleware(ClosingMiddleware, data_dir=settings.data_dir, texts_in=texts_in),
                 Middleware(SessionMiddleware, settings=settings),
-                Middleware(Connections, limits=settings.limits),
+                Middleware(Connections, limits=settings.limits, door=settings.door),
                 Middleware(VisitorsMiddleware, visitors=entrance.visitors),
                 Middleware(PostMiddleware, demo=demo, sessions=settings.limits.sessions),
             ],

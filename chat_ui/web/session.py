@@ -33,7 +33,7 @@ from chat_ui.errors import StartupError
 from chat_ui.limits import Door
 from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
-from chat_ui.web.address import address_of
+from chat_ui.web.address import ADDRESS_SHARE, address_of
 from chat_ui.web.hosts import host_name, is_address
 from chat_ui.web.share import scheme
 
@@ -41,9 +41,6 @@ IDENTITY_FILE: Final = "identity.json"
 TOKEN_BYTES: Final = 32
 # Browsers keep a cookie for 400 days at most. Source: RFC 6265bis, section 5.5.
 COOKIE_AGE_S: Final = 400 * 24 * 3600
-# Of the new visitors in a minute, one address may be this part: who asks in a loop keeps out nobody
-# else.
-ADDRESS_SHARE: Final = 3
 SESSION_PATH: Final = "/session"
 SESSION_HEADER: Final = b"x-chat-ui-session"
 # A browser takes such a cookie from this very host alone: no neighbour can plant another visitor's.

@@ -18,19 +18,26 @@ class Held:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
-        self.guarded = Connections(self, LIMIT)
+        self.guarded = Connections(self, LIMIT, "share")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     def ask(
-        self, owner: str | None, path: str = "/", *, is_owner: bool = False
+        self,
+        owner: str | None,
+        path: str = "/",
+        *,
+        is_owner: bool = False,
+        address: str = "127.0.0.1",
     ) -> asyncio.Task[int]:
         """Ask; the status of the answer."""
-        return asyncio.create_task(self._ask(path, {"owner": owner, "is_owner": is_owner}))
+        state = {"owner": owner, "is_owner": is_owner}
+        scope = {"type": "http", "path": path, "state": state, "headers": []}
+        return asyncio.create_task(self._ask(scope | {"client": (address, 1)}))
 
-    async def _ask(self, path: str, state: dict[str, Any]) -> int:
+    async def _ask(self, scope: dict[str, Any]) -> int:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -39,7 +46,6 @@ class Held:
         async def receive() -> Message:
             return {"type": "http.request"}
 
-        scope = {"type": "http", "path": path, "state": state}
         await self.guarded(scope, receive, send)
         return int(sent[0]["status"])
 
@@ -83,6 +89,23 @@ def test_a_few_more_are_the_server_owner_s() -> None:
         assert await held.ask("one more") == 503
         held.go.set()
         assert {await one for one in (*open_ones, theirs)} == {200}
+
+    asyncio.run(run())
+
+
+def test_who_comes_as_many_visitors_from_one_address_keeps_nobody_out() -> None:
+    async def run() -> None:
+        held = Held()
+        share = LIMIT.connections // 3
+        open_ones = [held.ask(str(number), address="8.8.4.4") for number in range(share)]
+        await asyncio.sleep(0)
+        assert await held.ask("one more", address="8.8.4.4") == 503
+        others = held.ask("ann", address="9.9.9.9"), held.ask("ben")
+        owner = held.ask("me", is_owner=True, address="8.8.4.4")
+        held.go.set()
+        assert {await one for one in (*open_ones, *others, owner)} == {200}
+        assert await held.ask("one more", address="8.8.4.4") == 200  # those before have ended
+        assert not held.guarded._by_address
 
     asyncio.run(run())
 

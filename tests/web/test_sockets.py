@@ -62,7 +62,7 @@ class Site:
             import_route(service),
         ]
         limits = replace(LIMITS["share"], connections=12, connections_per_visitor=4)
-        self._app = Connections(Starlette(routes=routes), limits)
+        self._app = Connections(Starlette(routes=routes), limits, "share")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
