@@ -12,6 +12,10 @@ Door = Literal["local", "space", "share"]
 
 DOORS: Final[tuple[Door, ...]] = ("local", "space", "share")
 
+# What is kept for hours gives way sooner where the room of all is nearly full, or a few visitors
+# with much would keep everybody else from writing for a day.
+HOURS_WHERE_FULL: Final = 1
+
 
 def _limit(meaning: str, *, can_be_off: bool = False) -> int:
     # No defaults: LIMITS names all of them for each door, side by side.

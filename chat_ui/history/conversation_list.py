@@ -236,6 +236,11 @@ class ConversationList:
                 delete(conversations).where(c.used_at < used_before, c.id.not_in(spared))
             ).rowcount
 
+    def is_nearly_full(self) -> bool:
+        """Whether there is hardly room for anybody's conversations."""
+        with self._reading() as connection:
+            return self._room.is_nearly_full(connection)
+
     def remove_all(self, owner: str) -> int:
         """Remove all of an owner's conversations for good, the deleted ones too; how many."""
         with self._writing() as connection:

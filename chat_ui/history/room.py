@@ -32,6 +32,10 @@ class Room:
     owner_bytes: int = 0
     bytes: int = 0
 
+    def is_nearly_full(self, connection: Connection) -> bool:
+        """Whether the room of all is nine tenths full."""
+        return 0 < self.bytes <= _all_bytes(connection) * 10 / 9
+
     def refuse_surplus(
         self, connection: Connection, owner: str, conversations: int = 0, bytes: int = 0
     ) -> None:

@@ -1,7 +1,8 @@
 """Removes conversations for good.
 
 They are deleted ones, once the time for their undo is over; those that nobody used for as long as
-the settings say; and all of an owner who wants to be forgotten.
+the settings say, or for an hour where the room is nearly full; and all of an owner who wants to be
+forgotten.
 
 Gone for good is what stands in no file any more: SQLite overwrites the rows, and its write-ahead
 log is emptied after them.
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from chat_ui.errors import ChatUIError
+from chat_ui.limits import HOURS_WHERE_FULL
 from chat_ui.service.replies import Replies
 from chat_ui.service.temporary import Lifetimes, Stores
 
@@ -128,7 +130,8 @@ class Purge:
         kept, temporary = self._stores.kept.list, self._stores.temporary.list
         count = kept.purge(deleted_before) + temporary.purge(deleted_before)
         if self._kept_hours:
-            used_before = self._now() - timedelta(hours=self._kept_hours)
+            hours = HOURS_WHERE_FULL if kept.is_nearly_full() else self._kept_hours
+            used_before = self._now() - timedelta(hours=min(hours, self._kept_hours))
             count += kept.remove_unused(used_before, self._replies.conversation_ids)
         if count:
             self._removed()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Final
 
+from chat_ui.limits import HOURS_WHERE_FULL
 from chat_ui.settings import Settings
 from chat_ui.ui.texts import Texts, texts_in
 
@@ -85,9 +86,17 @@ def policy_page(settings: Settings) -> Callable[[str], str]:
     return page
 
 
+def _how_long(settings: Settings, say: Texts) -> list[str]:
+    limits = settings.limits
+    if not limits.kept_hours:
+        return [say("policy.for_ever")]
+    is_shortened = limits.kept_mb and limits.kept_hours > HOURS_WHERE_FULL
+    return [say("policy.hours", limits.kept_hours), *([say("policy.full")] if is_shortened else [])]
+
+
 def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
     """Each section's heading, by its key, and its sentences."""
-    is_public, hours = settings.is_public, settings.limits.kept_hours
+    is_public = settings.is_public
     kept = [say("policy.kept_text"), say("policy.temporary")]
     if is_public:
         kept.append(say("policy.address"))
@@ -105,7 +114,7 @@ def _sections(settings: Settings, say: Texts) -> list[tuple[str, list[str]]]:
         (
             "policy.how_long",
             [
-                say("policy.hours", hours) if hours else say("policy.for_ever"),
+                *_how_long(settings, say),
                 say("policy.deleted"),
             ],
         ),

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from chat_ui.engine.fake import FakeLoader
-from chat_ui.errors import NotFoundError
+from chat_ui.errors import NotAllowedError, NotFoundError
 from chat_ui.service import ChatService, ReplyOptions, purge
 from tests.service.conftest import ended, wait_until
 
@@ -157,6 +157,25 @@ def test_conversations_that_nobody_used_for_long_are_deleted(
     purged(service, timedelta(hours=2, minutes=1))
     assert not is_there(service, ANNA, c)
     assert found(tmp_path) == set()
+
+
+def test_where_the_room_is_nearly_full_an_hour_is_long(
+    make_service: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "UNDO_S", NEVER_S)
+    no_rate = {"turns_per_minute": 0, "turns_per_minute_per_visitor": 0}
+    service = make_service(door="share", limits={"kept_hours": 24, "kept_mb": 1, **no_rate})
+    c = say(service)
+    purged(service, timedelta(hours=2))
+    assert is_there(service, ANNA, c), "there is room"
+    with pytest.raises(NotAllowedError, match="no room"):
+        for _ in range(2000):
+            ended(service.reply(ANNA, c, "x" * 8000, ReplyOptions()))
+    purged(service, timedelta(minutes=59))
+    assert is_there(service, ANNA, c)
+    purged(service, timedelta(minutes=61))
+    assert not is_there(service, ANNA, c)
+    assert say(service), "and everybody can write again"
 
 
 def test_one_in_which_an_answer_is_being_written_is_in_use(
