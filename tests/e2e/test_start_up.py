@@ -77,7 +77,8 @@ def test_healthz_says_what_runs(serve: Serve) -> None:
     assert health["status"] == "ok"
     assert health["precision"] == "8bit"
     assert health["model"] == "pocket-guide"
-    assert set(health) == {"status", "version", "model", "precision", "dtype", "phase"}
+    told = {"status", "version", "model", "precision", "dtype", "phase", "is_closed"}
+    assert set(health) == told
 
 
 def test_the_cookie_and_the_files_are_private(server: Server) -> None:
