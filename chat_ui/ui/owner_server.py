@@ -38,10 +38,6 @@ class Entrance(Protocol):
     def link(self) -> Link | None:
         """The public one, once it is open."""
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether only the owner is let in."""
-
     def visitor_count(self) -> int:
         """How many visitors there were in the last 15 minutes."""
 
@@ -59,7 +55,7 @@ def server_functions(
         return {
             "figures": [[say(key), value] for key, value in _figures(service, entrance, say)],
             "link": _link(entrance.link),
-            "is_closed": entrance.is_closed,
+            "is_closed": service.is_paused,
         }
 
     async def owner_figures(given: Any, request: gr.Request) -> Answer:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chat_ui.errors import ChatUIError
+from chat_ui.service.stop_file import FILE_NAME
 from chat_ui.web import qr
-from chat_ui.web.closing import FILE_NAME
 from chat_ui.web.metrics import Visitors
 from chat_ui.web.share import LASTS_AT_MOST
 
@@ -56,11 +56,6 @@ class Entrance:
     def visitor_count(self) -> int:
         """How many visitors there were in the last 15 minutes."""
         return self.visitors.count()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether only the owner is let in."""
-        return self._file.exists()
 
     def set_closed(self, is_closed: bool) -> None:
         """Let in only the owner, or everybody again.

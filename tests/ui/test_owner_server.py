@@ -27,7 +27,7 @@ def entrance(tmp_path) -> Entrance:
 
 @pytest.fixture
 def ask(tmp_path, entrance):
-    service: Any = FakeService(Settings(data_dir=tmp_path))
+    service: Any = FakeService(Settings(data_dir=tmp_path, door="share"))
     service.figures = lambda: Figures({"complete": 1_000, "failed": 234}, running=2, waiting=1)
     served: dict[str, Any] = {
         one.__name__: one for one in server_functions(service, entrance, on_this_thread)
@@ -81,14 +81,14 @@ def test_a_stranger_is_refused_and_told_nothing(ask, entrance, tmp_path, request
         answer = ask(name, given, request_)
         assert set(answer) == {"error", "is_access"}
         assert SECRET not in str(answer)
-    assert not entrance.is_closed
+    assert not (tmp_path / "STOP").exists()
 
 
 @pytest.mark.parametrize("given", [{}, {"is_closed": "yes"}, {"is_closed": 1}, {"closed": True}])
-def test_what_is_no_switch_is_refused(ask, entrance, given):
+def test_what_is_no_switch_is_refused(ask, tmp_path, given):
     assert "error" in ask("set_closed", given)
     assert "error" in ask("owner_figures", {"is_closed": True})
-    assert not entrance.is_closed
+    assert not (tmp_path / "STOP").exists()
 
 
 def test_the_dialog_s_script_asks_for_functions_that_there_are(tmp_path, entrance):
