@@ -20,11 +20,11 @@ class Link:
 
     Attributes:
         url: with the key that it carries.
-        ends_at: when it has ended at the latest.
+        ends_at: when it has ended at the latest; None for a Space's address.
     """
 
     url: str
-    ends_at: datetime
+    ends_at: datetime | None = None
 
     @classmethod
     def opened(cls, url: str) -> "Link":
@@ -46,11 +46,13 @@ class Entrance:
     Attributes:
         visitors: who was here lately.
         link: the public one, once it is open.
+        has_no_tunnel: one was asked for, and couldn't be had.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.visitors = Visitors()
         self.link: Link | None = None
+        self.has_no_tunnel = False
         self._file = data_dir / FILE_NAME
 
     def visitor_count(self) -> int:

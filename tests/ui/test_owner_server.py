@@ -12,6 +12,7 @@ from chat_ui.service import Figures
 from chat_ui.settings import Settings
 from chat_ui.ui.owner_server import server_functions
 from chat_ui.ui.page import ASSETS, build_page
+from chat_ui.web import server
 from chat_ui.web.entrance import Entrance, Link
 from tests.ui.conftest import FakeService, on_this_thread, request_of
 
@@ -55,6 +56,15 @@ def test_the_link_comes_once_it_is_open(ask, entrance):
     link = ask("owner_figures", {})["link"]
     assert (link["url"], link["ends_at"]) == (LINK.url, "2026-01-02T00:00:00+00:00")
     assert link["image"].startswith("data:image/svg+xml")
+    entrance.link = Link("https://anna-chat.hf.space/")
+    assert ask("owner_figures", {})["link"]["ends_at"] == ""
+
+
+def test_where_no_link_could_be_opened_the_owner_is_told(ask, entrance, capsys):
+    assert ask("owner_figures", {})["has_no_tunnel"] is False
+    server._say_no_link("No public link could be opened: x.", entrance)
+    assert ask("owner_figures", {})["has_no_tunnel"] is True
+    assert "The page is served on this machine." in capsys.readouterr().out
 
 
 def test_the_stop_switch_is_the_file_that_closes(ask, entrance, tmp_path):
