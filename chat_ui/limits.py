@@ -12,9 +12,18 @@ Door = Literal["local", "space", "share"]
 
 DOORS: Final[tuple[Door, ...]] = ("local", "space", "share")
 
+# Of what all have together, one address has a third at most: who asks in a loop keeps out nobody
+# else.
+ADDRESS_SHARE: Final = 3
+
 # What is kept for hours gives way sooner where the room of all is nearly full, or a few visitors
 # with much would keep everybody else from writing for a day.
 HOURS_WHERE_FULL: Final = 1
+
+
+def of_one_address(in_all: int) -> int:
+    """How much of what all have together one address may have; 0 where there is no limit."""
+    return max(1, in_all // ADDRESS_SHARE) if in_all else 0
 
 
 def _limit(meaning: str, *, can_be_off: bool = False) -> int:

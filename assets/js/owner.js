@@ -12,6 +12,8 @@
   let at = {}; // its parts, by name
   let timer = 0;
   let isOwner = false;
+  let isSetting = false; // the switch is being set
+  let calls = 0;
 
   // ---- its parts ----
 
@@ -46,6 +48,12 @@
     return at.link;
   }
 
+  function noLink() {
+    at.noLink = ui.element("p", ui.text("owner.no_link"));
+    at.noLink.hidden = true;
+    return at.noLink;
+  }
+
   function stopSwitch() {
     at.state = ui.element("p", "");
     at.state.setAttribute("role", "status");
@@ -73,7 +81,7 @@
     at.error.className = "error";
     at.error.setAttribute("role", "alert");
     const close = button(ui.text("keys.close"), () => dialog.close());
-    dialog.append(heading, at.figures, link(), stopSwitch(), at.error, close);
+    dialog.append(heading, at.figures, link(), noLink(), stopSwitch(), at.error, close);
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     dialog.addEventListener("close", () => clearTimeout(timer));
     document.body.append(dialog);
@@ -92,12 +100,14 @@
     if (now.error) return;
     now.figures.forEach(figure);
     at.link.hidden = !now.link;
+    at.noLink.hidden = !now.has_no_tunnel;
     if (now.link && at.url.href !== now.link.url) {
       ui.setText(at.url, now.link.url);
       at.url.href = now.link.url;
       at.code.src = now.link.image;
       const when = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
-      ui.setText(at.ends, ui.text("owner.ends", { when: when.format(new Date(now.link.ends_at)) }));
+      const end = now.link.ends_at; // a Space's address has none
+      ui.setText(at.ends, end ? ui.text("owner.ends", { when: when.format(new Date(end)) }) : "");
     }
     ui.setText(at.state, ui.text(now.is_closed ? "owner.paused" : "owner.running_on"));
     at.resume.hidden = !now.is_closed;
@@ -112,20 +122,24 @@
   }
 
   async function set(isClosed) {
-    clearTimeout(timer);
+    isSetting = true;
     await tell(island.server.set_closed({ is_closed: isClosed }));
+    isSetting = false;
     (isClosed ? at.resume : at.pause).focus();
   }
 
   async function look() {
     clearTimeout(timer);
-    if (!document.hidden) await tell(island.server.owner_figures({}));
+    if (!document.hidden && !isSetting) await tell(island.server.owner_figures({}));
   }
 
   async function tell(answer) {
-    // Gradio gives nothing where the server refused the call.
-    show((await answer.catch(() => null)) ?? { error: ui.awayText("page.away") });
     clearTimeout(timer);
+    const call = ++calls;
+    // Gradio gives nothing where the server refused the call.
+    const now = (await answer.catch(() => null)) ?? { error: ui.awayText("page.away") };
+    if (call !== calls) return; // a look that was under way when the switch was set
+    show(now);
     if (dialog.open) timer = setTimeout(look, EVERY_MS);
   }
 
@@ -148,6 +162,7 @@
     // Whether this browser is the owner's, says the pulse.
     show(is) {
       isOwner = is;
+      document.documentElement.toggleAttribute("data-owner", is);
       const shown = island?.element.querySelector("#show-owner");
       if (shown) shown.hidden = !is;
     },

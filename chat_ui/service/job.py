@@ -1,4 +1,4 @@
-"""What a page asks of an answer, and what the thread that gets it written has to know: values."""
+"""What is asked of an answer, and what the thread that gets it written has to know: values."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from chat_ui.chat.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class ReplyOptions:
-    """What the page's panels say of the next answer.
+    """What the page's panels say of the next answer, and who asks for it.
 
     Attributes:
         system_prompt: the conversation's from now on.
@@ -17,12 +17,16 @@ class ReplyOptions:
         begins_with: the text that it is made to begin with.
         thinking: whether to think first, where the model's template has a switch; None leaves it to
             the template.
+        is_owner: the server's owner asks, who is let in where visitors are not.
+        address: where it is asked from; "" where that is not known.
     """
 
     system_prompt: str = ""
     config: GenerationConfig = field(default_factory=GenerationConfig)
     begins_with: str = ""
     thinking: bool | None = None
+    is_owner: bool = False
+    address: str = field(default="", repr=False)
 
     @property
     def recipe(self) -> Recipe:

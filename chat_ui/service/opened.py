@@ -12,6 +12,7 @@ from chat_ui.service.context_meter import ContextMeter
 from chat_ui.service.host import ModelHost
 from chat_ui.service.instruments import Instruments, RealInstruments
 from chat_ui.service.rates import Rate
+from chat_ui.service.stop_file import is_stopped
 from chat_ui.service.tally import Figures, Tally
 from chat_ui.settings import Settings
 
@@ -41,6 +42,11 @@ class Opened:
         self._tally = Tally()
         limit = settings.limits.files_per_minute_per_visitor
         self._files = Rate(0, limit, done="exported or imported {count} files")
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the stop switch lets in only the server's owner."""
+        return self.settings.is_public and is_stopped(self.settings.data_dir)
 
     def figures(self) -> Figures:
         """What was done since the start, in numbers; starts nothing."""

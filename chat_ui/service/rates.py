@@ -20,6 +20,7 @@ class Rate:
         of_one: how often of one visitor, where that one is known; 0 for any number of times.
         clock: monotonic, in seconds.
         done: what is counted, for sentences: "begun {count} answers".
+        who: of whom it is counted, for sentences.
         again: how the sentence begins that says when it may happen again.
     """
 
@@ -30,11 +31,12 @@ class Rate:
         clock: Callable[[], float] = time.monotonic,
         *,
         done: str = "done this {count} times",
+        who: str = "You have",
         again: str = "Try again",
     ) -> None:
         self._in_all, self._of_one = in_all, of_one
         self._clock = clock
-        self._done, self._again = done, again
+        self._done, self._who, self._again = done, who, again
         self._lock = threading.Lock()
         self._times: deque[tuple[float, str]] = deque()  # when, and whose; the oldest first
 
@@ -83,7 +85,7 @@ class Rate:
         own = [at for at, whose in self._times if whose == owner] if owner else []
         in_all = [at for at, _ in self._times]
         limits = (
-            (own, self._of_one, "You have {} in a minute, as many as one may here."),
+            (own, self._of_one, self._who + " {} in a minute, as many as one may here."),
             (in_all, self._in_all, "The server has {} in a minute, as many as it may."),
         )
         return [

@@ -13,18 +13,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from chat_ui.chat.context import fit
 from chat_ui.chat.messages import Message, MessageState, Numbers, PromptMessage, prompt_messages
 from chat_ui.engine.protocol import Engine, EngineFacts, Finished, Request
-from chat_ui.errors import BusyError, ChatUIError, EngineStoppedError, NotFoundError, as_shown
+from chat_ui.errors import (
+    BusyError,
+    ChatUIError,
+    EngineStoppedError,
+    NotAllowedError,
+    NotFoundError,
+    as_shown,
+)
+from chat_ui.limits import of_one_address
 from chat_ui.service.activity import Activity
 from chat_ui.service.context_meter import reserve_tokens
 from chat_ui.service.host import ModelHost
-from chat_ui.service.job import Job
+from chat_ui.service.job import Job, ReplyOptions
 from chat_ui.service.rates import Rate
 from chat_ui.service.reply import Reply
+from chat_ui.service.stop_file import is_stopped
 from chat_ui.service.tally import Tally
 from chat_ui.service.temporary import Stores
 from chat_ui.service.waiting import Ticket, WaitingRoom
@@ -89,11 +99,12 @@ class Replies:
         self._places: dict[tuple[str, str], _Place] = {}
         self._room = WaitingRoom(settings.limits)
         limits = settings.limits
-        self._rate = Rate(
-            limits.turns_per_minute,
-            limits.turns_per_minute_per_visitor,
-            done="begun {count} answers",
-            again="Send your message again",
+        rate = partial(Rate, done="begun {count} answers", again="Send your message again")
+        self._rate = rate(limits.turns_per_minute, limits.turns_per_minute_per_visitor)
+        self._rate_of_address = rate(
+            0,
+            of_one_address(limits.turns_per_minute),
+            who="Visitors with your network address have",
         )
         self._is_closed = False
 
@@ -154,16 +165,20 @@ class Replies:
             place.over.wait(max(0.0, ends_at - time.monotonic()))
 
     @contextmanager
-    def reserved(self, owner: str, conversation_id: str | None) -> Iterator[Begin]:
+    def reserved(
+        self, owner: str, conversation_id: str | None, options: ReplyOptions
+    ) -> Iterator[Begin]:
         """Keep a place for one new reply while its rows are written; `begin` starts it.
 
         Args:
             owner: whose reply.
+            options: say who asks for it.
             conversation_id: nobody else may begin one there meanwhile; None for a conversation that
                 is yet to be made, whose id `begin` gets.
 
         Raises:
             NotFoundError: that is no id.
+            NotAllowedError: the stop switch keeps visitors out.
             BusyError: an answer is being written there already, too many wait for their turn, or
                 too many were begun in the last minute: of this owner's, or in all.
         """
@@ -175,9 +190,14 @@ class Replies:
             before.over.wait(STORE_DEADLINE_S)
         with self._lock:
             self._refuse(key)
-            self._rate.refuse_surplus(owner)
-            ticket = self._room.enter(owner)
-            self._rate.count(owner)
+            # At home everybody is the owner, who has set the limits for themselves.
+            is_let_in = options.is_owner and self._settings.is_public
+            if not is_let_in:
+                self._refuse_visitor(owner, options.address)
+            ticket = self._room.enter(owner, is_let_in=is_let_in)
+            if not is_let_in:
+                self._rate.count(owner)
+                self._rate_of_address.count(options.address)
             place = self._places[key] = _Place()
 
         def begin(job: Job, conversation_id: str, answer: Message) -> Reply:
@@ -225,6 +245,16 @@ class Replies:
             raise BusyError(
                 "An answer is being written in this conversation.", "Wait for it, or press Stop."
             )
+
+    def _refuse_visitor(self, owner: str, address: str) -> None:
+        # Here, too: a request that was let in may come to its end only now. Under the lock, so that
+        # each answer is refused, or among those that the switch stops.
+        if self._settings.is_public and is_stopped(self._settings.data_dir):
+            raise NotAllowedError(
+                "This chat is closed for a while by its owner.", "Come back later."
+            )
+        self._rate.refuse_surplus(owner)
+        self._rate_of_address.refuse_surplus(address)
 
     def _run(self, reply: Reply, job: Job, ticket: Ticket) -> None:
         facts, was_alone = None, False

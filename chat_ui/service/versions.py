@@ -75,12 +75,13 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the message is empty or too long.
             NotFoundError: there is no such conversation of this owner, or no such message in it.
+            NotAllowedError: the stop switch keeps visitors out.
             BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
         text, options = self._text(text), self._options(options)
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
+        with self._backend.replies.reserved(owner, conversation_id, options) as begin:
             if conversation_id is None:  # not before: a refused message leaves no empty chat
                 conversation_id, question, answer = self._new(owner, text, options, is_temporary)
             else:
@@ -105,12 +106,13 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: there is no question.
             NotFoundError: there is no such conversation of this owner, or no such message in it.
+            NotAllowedError: the stop switch keeps visitors out.
             BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
         options = self._options(options)
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
+        with self._backend.replies.reserved(owner, conversation_id, options) as begin:
             conversation = self._store_of(conversation_id).conversation(owner, conversation_id)
             leaf = None if message_id is None else message_of(conversation, message_id).id
             question, _ = _turn(conversation, leaf)
@@ -135,12 +137,13 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the answer is empty, or answers no question.
             NotFoundError: there is no such conversation of this owner, or no such answer in it.
+            NotAllowedError: the stop switch keeps visitors out.
             BusyError: an answer is being written there already, this one perhaps, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
         options = self._options(replace(options, begins_with=""))
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
+        with self._backend.replies.reserved(owner, conversation_id, options) as begin:
             conversation = self._store_of(conversation_id).conversation(owner, conversation_id)
             begun = message_of(conversation, message_id or conversation.head_id)
             if begun.role != "assistant":
@@ -175,12 +178,13 @@ class Versions(Opened):
         Raises:
             InvalidRequestError: the text is empty or too long.
             NotFoundError: there is no such conversation of this owner, or no such question in it.
+            NotAllowedError: the stop switch keeps visitors out.
             BusyError: an answer is being written there already, or too many wait.
             HistoryError: it could not be stored.
         """
         sent_at = time.monotonic()
         text, options = self._text(text), self._options(options)
-        with self._backend.replies.reserved(owner, conversation_id) as begin:
+        with self._backend.replies.reserved(owner, conversation_id, options) as begin:
             question, answer = self._store_of(conversation_id).versions.ask(
                 owner, conversation_id, message_id, text, options.system_prompt, options.recipe
             )

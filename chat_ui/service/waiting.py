@@ -74,8 +74,12 @@ class WaitingRoom:
         """How many have their turn."""
         return len(self._began)
 
-    def enter(self, owner: str) -> Ticket:
+    def enter(self, owner: str, *, is_let_in: bool = False) -> Ticket:
         """Ask for a turn, which may have come when this returns.
+
+        Args:
+            owner: who asks.
+            is_let_in: also where as many wait as may in all.
 
         Raises:
             BusyError: as many wait already as may, in all or of this owner.
@@ -84,7 +88,9 @@ class WaitingRoom:
             running, own = len(self._began), self._running()[owner]
             must_wait = running >= self._limits.replies or own >= self._limits.replies_per_visitor
             if must_wait:
-                self._refuse_surplus(owner)
+                self._refuse_own_surplus(owner)
+                if not is_let_in:
+                    self._refuse_surplus()
             ticket = Ticket(owner)
             self._waiting.setdefault(owner, deque()).append(ticket)
             self._give_turns()
@@ -131,7 +137,7 @@ class WaitingRoom:
     def _running(self) -> Counter[str]:
         return Counter(ticket.owner for ticket in self._began)
 
-    def _refuse_surplus(self, owner: str) -> None:
+    def _refuse_own_surplus(self, owner: str) -> None:
         own = self._waiting.get(owner, deque())
         if len(own) >= self._limits.waiting_per_visitor:
             raise BusyError(
@@ -140,6 +146,8 @@ class WaitingRoom:
                 else f"{len(own)} of your messages are waiting for their answers already.",
                 f"Send this one again {_in_about(own[0].place)}, or press Stop in another chat.",
             )
+
+    def _refuse_surplus(self) -> None:
         waiting = list(self._in_order())
         if len(waiting) >= self._limits.waiting:
             raise BusyError(

@@ -18,7 +18,7 @@ from chat_ui.ui.events import Answering, Carried, Conversation, Sending, checked
 from chat_ui.ui.follow import WINDOW, checked_window
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.panels.generation import SETTINGS
-from chat_ui.ui.visitor import owner_of
+from chat_ui.ui.visitor import address_of, is_owner, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Handlers:
                 owner_of(request),
                 self._checked(Sending, SENDING, values),
             )
-            options = self._options(sent)
+            options = self._options(request, sent)
             reply = await (
                 self._offload(
                     self._service.edit_question,
@@ -132,7 +132,7 @@ class Handlers:
                 owner_of(request),
                 self._checked(Answering, ANSWERING, values),
             )
-            options = self._options(asked)
+            options = self._options(request, asked)
             self._service.regenerate(owner, asked.conversation, options, asked.shown or None)
 
         return await self._tried(begin)
@@ -145,7 +145,7 @@ class Handlers:
                 owner_of(request),
                 self._checked(Answering, ANSWERING, values),
             )
-            options = replace(self._options(asked), begins_with="")
+            options = replace(self._options(request, asked), begins_with="")
             self._service.continue_answer(owner, asked.conversation, asked.shown or None, options)
 
         return await self._tried(begin)
@@ -165,12 +165,19 @@ class Handlers:
     ) -> Carried:
         return checked(kind, _named(names, values), self._service.settings.limits.new_tokens)
 
-    def _options(self, asked: Answering) -> ReplyOptions:
+    def _options(self, request: gr.Request, asked: Answering) -> ReplyOptions:
         model = self._service.model
         # Where none is loaded yet, the one that will be passes over a switch that it has not.
         can_switch = model.has_thinking_switch or model.phase != "ready"
         thinking = asked.thinking if can_switch else None
-        return ReplyOptions(asked.system_prompt, asked.config, asked.begins_with, thinking)
+        return ReplyOptions(
+            asked.system_prompt,
+            asked.config,
+            asked.begins_with,
+            thinking,
+            is_owner=is_owner(request),
+            address=address_of(request),
+        )
 
     async def _tried(self, call: Callable[[], object]) -> Outcome:
         try:

@@ -23,8 +23,8 @@ class Link(Protocol):
         """With the key that it carries."""
 
     @property
-    def ends_at(self) -> datetime:
-        """When it has ended at the latest."""
+    def ends_at(self) -> datetime | None:
+        """When it has ended at the latest; None for a Space's address."""
 
     @property
     def image(self) -> str:
@@ -39,8 +39,8 @@ class Entrance(Protocol):
         """The public one, once it is open."""
 
     @property
-    def is_closed(self) -> bool:
-        """Whether only the owner is let in."""
+    def has_no_tunnel(self) -> bool:
+        """One was asked for, and couldn't be had."""
 
     def visitor_count(self) -> int:
         """How many visitors there were in the last 15 minutes."""
@@ -59,7 +59,8 @@ def server_functions(
         return {
             "figures": [[say(key), value] for key, value in _figures(service, entrance, say)],
             "link": _link(entrance.link),
-            "is_closed": entrance.is_closed,
+            "has_no_tunnel": entrance.has_no_tunnel,
+            "is_closed": service.is_paused,
         }
 
     async def owner_figures(given: Any, request: gr.Request) -> Answer:
@@ -111,4 +112,5 @@ def _figures(service: ChatService, entrance: Entrance, say: Texts) -> Iterator[t
 def _link(link: Link | None) -> dict[str, str] | None:
     if link is None:
         return None
-    return {"url": link.url, "image": link.image, "ends_at": link.ends_at.isoformat()}
+    ends_at = link.ends_at.isoformat() if link.ends_at else ""
+    return {"url": link.url, "image": link.image, "ends_at": ends_at}

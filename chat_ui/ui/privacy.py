@@ -58,8 +58,10 @@ def box(settings: Settings) -> str:
     told.append('<span data-text="privacy.operator"></span>')
     told.append('<span data-text="privacy.wrong"></span>')
     told.append('<a href="privacy" data-text="privacy.name"></a>')
+    # A link's owner is the one whose computer it is; what is said of a Space is news to its owner.
+    to = ' class="to-visitors"' if settings.door == "share" else ""
     return (
-        '<section id="privacy" aria-labelledby="privacy-heading">'
+        f'<section id="privacy"{to} aria-labelledby="privacy-heading">'
         '<h2 id="privacy-heading" data-text="privacy.before"></h2>'
         f"<p>{' '.join(told)}</p></section>"
     )

@@ -39,9 +39,9 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
         """What is new, beside what the page has `Seen`."""
         try:
             owner, shown = owner_of(request), checked(Seen, seen)
-            now = await offload(_look, service, owner, shown, texts_for(request))
-            now["is_owner"] = is_owner(request)
-            now["model"]["may_change"] = service.may_change_model(now["is_owner"])
+            say, is_own = texts_for(request), is_owner(request)
+            now = await offload(_look, service, owner, shown, say, is_own)
+            now["model"]["may_change"] = service.may_change_model(is_own)
             now["model"]["login"] = login_of(request)
             return now
         except ChatUIError as error:
@@ -53,17 +53,20 @@ def pulse_of(service: ChatService, offload: Offload) -> Pulse:
     return pulse
 
 
-def _look(service: ChatService, owner: str, seen: Seen, say: Texts) -> dict[str, Any]:
+def _look(service: ChatService, owner: str, seen: Seen, say: Texts, is_own: bool) -> dict[str, Any]:
     summaries = service.conversations(owner)
     shown = lines(summaries, say)
     digest = _digest(shown)
     is_known = seen.list == digest
     conversation_id = seen.conversation
     newest = _version(service, owner, summaries, conversation_id)
+    # Others aren't here while it is: an owner who has closed the dialog shall not forget them.
+    paused = say("owner.paused") if is_own and service.is_paused else ""
     return {
         "server": SERVER,
+        "is_owner": is_own,
         "model": model_line(service.measured_model(), say),
-        "notice": service.notice,
+        "notice": " ".join(filter(None, (paused, service.notice))),
         "list": digest,
         "conversations": None if is_known else shown,
         "version": newest,

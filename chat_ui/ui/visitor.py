@@ -29,6 +29,12 @@ def is_owner(request: gr.Request | None) -> bool:
     return getattr(getattr(plain, "state", None), "is_owner", None) is True
 
 
+def address_of(request: gr.Request) -> str:
+    """Where the visitor asks from, put into the request by `web/session.py`; "" if not known."""
+    plain: Any = getattr(request, "request", request)
+    return str(getattr(plain.state, "address", ""))
+
+
 def login_of(request: gr.Request) -> str:
     """The name that the server's owner has logged in with, as `web/login.py` has found; or ""."""
     plain: Any = getattr(request, "request", request)

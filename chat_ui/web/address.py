@@ -5,16 +5,11 @@ but who waits first.
 """
 
 import ipaddress
-from typing import Final
 
 from starlette.requests import Request
 from starlette.types import Scope
 
 from chat_ui.limits import Door
-
-# Of what all have together, one address has a third at most: who asks in a loop keeps out nobody
-# else.
-ADDRESS_SHARE: Final = 3
 
 
 def address_of(scope: Scope, door: Door) -> str:

@@ -1,11 +1,4 @@
-"""The stop switch: while a file named STOP is in the data folder, only the owner is let in.
-
-    touch STOP    closed, and the answers that were being written are stopped and stored
-    rm STOP       open again
-
-The file is all there is of it, so that it works from a shell, without this program's help, and
-stays closed over a restart.
-"""
+"""What becomes of requests and answers while the stop switch is on; see `service/stop_file.py`."""
 
 import logging
 import threading
@@ -17,21 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chat_ui.service.stop_file import FILE_NAME, is_stopped
 from chat_ui.web.bare_page import TextsIn, bare_page, bare_text, say_in
 from chat_ui.web.key import OPEN_PATHS
 
 log = logging.getLogger(__name__)
 
-FILE_NAME: Final = "STOP"
 LOOK_EVERY_S: Final = 1.0
 RETRY_AFTER_S: Final = 60
 # Being told what is kept, and having it deleted, is a right that does not pause.
 LET_IN: Final = OPEN_PATHS | {"/metrics", "/privacy", "/forget"}
-
-
-def is_stopped(data_dir: Path) -> bool:
-    """Whether the file is in this data folder."""
-    return (data_dir / FILE_NAME).exists()
 
 
 class ClosingMiddleware:

@@ -15,8 +15,8 @@ from typing import Final
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chat_ui.limits import Door, Limits
-from chat_ui.web.address import ADDRESS_SHARE, address_of
+from chat_ui.limits import Door, Limits, of_one_address
+from chat_ui.web.address import address_of
 from chat_ui.web.sockets import Connection, connection_of
 
 # Of those without a session together: they load pages, and nothing of that is long.
@@ -54,7 +54,7 @@ class Connections:
 
     def __init__(self, app: ASGIApp, limits: Limits, door: Door) -> None:
         self._app, self._limits, self._door = app, limits, door
-        self._of_address = max(1, limits.connections // ADDRESS_SHARE)
+        self._of_address = of_one_address(limits.connections)
         self._places: dict[Place, None] = {}  # the oldest first
         self._by_visitor: Counter[str] = Counter()
         self._by_address: Counter[str] = Counter()

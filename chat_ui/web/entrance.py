@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chat_ui.errors import ChatUIError
+from chat_ui.service.stop_file import FILE_NAME
 from chat_ui.web import qr
-from chat_ui.web.closing import FILE_NAME
 from chat_ui.web.metrics import Visitors
 from chat_ui.web.share import LASTS_AT_MOST
 
@@ -20,11 +20,11 @@ class Link:
 
     Attributes:
         url: with the key that it carries.
-        ends_at: when it has ended at the latest.
+        ends_at: when it has ended at the latest; None for a Space's address.
     """
 
     url: str
-    ends_at: datetime
+    ends_at: datetime | None = None
 
     @classmethod
     def opened(cls, url: str) -> "Link":
@@ -46,21 +46,18 @@ class Entrance:
     Attributes:
         visitors: who was here lately.
         link: the public one, once it is open.
+        has_no_tunnel: one was asked for, and couldn't be had.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.visitors = Visitors()
         self.link: Link | None = None
+        self.has_no_tunnel = False
         self._file = data_dir / FILE_NAME
 
     def visitor_count(self) -> int:
         """How many visitors there were in the last 15 minutes."""
         return self.visitors.count()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether only the owner is let in."""
-        return self._file.exists()
 
     def set_closed(self, is_closed: bool) -> None:
         """Let in only the owner, or everybody again.

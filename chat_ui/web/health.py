@@ -6,7 +6,6 @@ from starlette.routing import Route
 
 from chat_ui import __version__
 from chat_ui.service import ChatService
-from chat_ui.web.closing import is_stopped
 
 
 def health_route(service: ChatService) -> Route:
@@ -24,7 +23,7 @@ def health_route(service: ChatService) -> Route:
                 "dtype": model.dtype,
                 "phase": model.phase,
                 # Its pages say so, and come back by themselves.
-                "is_closed": settings.is_public and is_stopped(settings.data_dir),
+                "is_closed": service.is_paused,
             },
             headers={"cache-control": "no-store"},
         )

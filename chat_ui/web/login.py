@@ -24,10 +24,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chat_ui.limits import of_one_address
 from chat_ui.oauth import OAuth
 from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
-from chat_ui.web.address import ADDRESS_SHARE, address_of
+from chat_ui.web.address import address_of
 from chat_ui.web.bare_page import TextsIn, bare_page, say_in
 from chat_ui.web.openid import Provider, ProviderError, Secrets
 
@@ -45,7 +46,7 @@ LASTS_S: Final = 8 * 3600
 # Of all together: bounds what is kept, and what is asked. Of one address less: who begins logins in
 # a loop must not keep the owner out.
 BEGUN_PER_MINUTE: Final = 60
-BEGUN_OF_ADDRESS: Final = BEGUN_PER_MINUTE // ADDRESS_SHARE
+BEGUN_OF_ADDRESS: Final = of_one_address(BEGUN_PER_MINUTE)
 
 _WAYS_ON: Final = """<p><a href="{begin}">{again}</a></p>
   <p><a href="/">{back}</a></p>"""

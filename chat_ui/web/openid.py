@@ -5,12 +5,15 @@ and is used at once, so that its signature need not be checked (OpenID Connect C
 3.1.3.7, 6). The access token that comes with it is not even read.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import secrets
+import ssl
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -144,9 +147,17 @@ class Provider:
         return self._endpoints
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
 async def _asked(method: str, url: str, **options: Any) -> Any:
+    # They are a file of a quarter of a megabyte: each client would read it again, on the loop that
+    # streams everybody's answers.
+    certificates = await asyncio.to_thread(_certificates)
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(verify=certificates, timeout=TIMEOUT_S) as client:
             answer = await client.request(method, url, **options)
             answer.raise_for_status()
             return answer.json()

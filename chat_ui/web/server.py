@@ -158,8 +158,9 @@ def serve(
         server_port=port, share=False, prevent_thread_lock=True, quiet=True
     )
     say(f"chat_ui is at {keys.visitors_link(local_url)}")
+    if space := service.settings.space_host:
+        entrance.link = Link(keys.visitors_link(f"https://{space}"))
     if keys.owner and not service.settings.owner_key:
-        space = service.settings.space_host
         say(f"Owner: {keys.owners_link(f'https://{space}' if space else local_url)}")
     if service.settings.is_public:
         StopSwitch(service.settings.data_dir, service.stop_all_replies).watch(ending)
@@ -168,7 +169,7 @@ def serve(
         open_link(
             demo,
             opened=lambda url: _say_link(url, hosts, keys, entrance),
-            failed=lambda sentence: say(f"{sentence} The page is served on this machine."),
+            failed=lambda sentence: _say_no_link(sentence, entrance),
         )
     # Not in one wait: where the system gives the signal to another thread, Python runs the handler
     # when this one next wakes up.
@@ -235,6 +236,11 @@ def _say_link(url: str, hosts: Hosts, keys: Keys, entrance: Entrance) -> None:
         "What is written and answered through it passes through Gradio's relay, which could read "
         f"it. The link lasts {LASTS}, and ends with this program."
     )
+
+
+def _say_no_link(sentence: str, entrance: Entrance) -> None:
+    entrance.has_no_tunnel = True
+    say(f"{sentence} The page is served on this machine.")
 
 
 def _reason(error: OSError) -> str:

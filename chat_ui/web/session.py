@@ -30,10 +30,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
-from chat_ui.limits import Door
+from chat_ui.limits import Door, of_one_address
 from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
-from chat_ui.web.address import ADDRESS_SHARE, address_of
+from chat_ui.web.address import address_of
 from chat_ui.web.hosts import host_name, is_address
 from chat_ui.web.share import scheme
 
@@ -135,7 +135,7 @@ class KeptIdentity:
 
 
 class SessionMiddleware:
-    """Puts the owner, or None, into `scope["state"]`, and gives a page's visitor the cookie.
+    """Puts the owner, or None, and the address into `scope["state"]`; gives visitors the cookie.
 
     Args:
         app: the next ASGI app.
@@ -149,7 +149,7 @@ class SessionMiddleware:
         # A newcomer asks for the page, and once more where the cookie was refused: each is counted
         # by itself, so that one visitor takes one place.
         most = settings.limits.visitors_per_minute
-        of_one = max(1, most // ADDRESS_SHARE) if most else 0
+        of_one = of_one_address(most)
         self._new_visitors = Rate(most, of_one=of_one)
         self._new_tokens = Rate(most, of_one=of_one)
 
@@ -169,9 +169,12 @@ class SessionMiddleware:
         # With which the browser is told to drop its cookie, when its owner wants to be forgotten.
         dropped = _set_cookie(name, "", self._settings.door, is_secure, age_s=0)
         scope.setdefault("state", {}).update(
-            owner=owner, has_cookie=has_cookie, dropped_cookie=dropped
+            owner=owner,
+            has_cookie=has_cookie,
+            dropped_cookie=dropped,
+            address=address_of(scope, self._settings.door),
         )
-        address = address_of(scope, self._settings.door)
+        address = scope["state"]["address"]
         asks = (scope["type"], scope.get("method"), scope["path"])
         if asks == ("http", "GET", SESSION_PATH):
             await self._tell_session(identity, owner, address)(scope, receive, send)

@@ -6,7 +6,7 @@ The newest message says what happens: "count to 30 at 20" writes thirty words at
 fails after two words, "explode" is a defect whose exception quotes the whole prompt, "think" thinks
 before it answers, "think long" for a minute, anything else is repeated.
 
-FAKE_TUNNEL in the environment is the link that Gradio's relay would have given.
+FAKE_TUNNEL in the environment is the link that Gradio's relay would have given; "" is none.
 """
 
 import os
@@ -73,9 +73,15 @@ class LoudLoader(FakeLoader):
         return engine
 
 
+def tunnel(*_: object, **__: object) -> str:
+    if not os.environ["FAKE_TUNNEL"]:
+        raise RuntimeError
+    return os.environ["FAKE_TUNNEL"]
+
+
 if __name__ == "__main__":
     if "FAKE_TUNNEL" in os.environ:
-        networking.setup_tunnel = lambda *_, **__: os.environ["FAKE_TUNNEL"]
+        networking.setup_tunnel = tunnel
     loader = LoudLoader(answer, window_tokens=20_000)
     loader.thinking = ThinkingFacts(has_switch=True)
     sys.exit(main(load=loader, instruments=FakeInstruments()))

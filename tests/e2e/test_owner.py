@@ -3,7 +3,15 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import (
+    APIResponse,
+    BrowserContext,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+)
 
 from tests.e2e.chat import LONG, answers, button, message_box, open_chat, send, wait_until_answered
 from tests.e2e.conftest import Serve, Server
@@ -37,6 +45,11 @@ def figure(dialog: Locator, name: str) -> Locator:
     return dialog.locator("dl > div", has_text=name).get_by_role("definition")
 
 
+def is_look(request: Request) -> bool:
+    """Whether the dialog asks with it for what it shows."""
+    return '"owner_figures"' in (request.post_data or "")
+
+
 def test_the_owner_sees_the_link_with_its_key_and_what_goes_on(
     serve: Serve, new_context: NewContext
 ) -> None:
@@ -62,6 +75,74 @@ def test_the_owner_sees_the_link_with_its_key_and_what_goes_on(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_where_there_is_no_link_nothing_of_one_is_shown(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--door", "share", "--public")
+    page = new_context().new_page()
+    open_chat(page, printed(server, "Owner"))
+    dialog = opened(page)
+    for part in (
+        dialog.get_by_role("heading", name="Public link"),
+        dialog.get_by_role("img"),
+        dialog.get_by_role("link"),
+        button(page, "Copy the link"),
+        dialog.get_by_text("No public link could be opened"),
+    ):
+        expect(part.and_(page.locator(":visible"))).to_have_count(0)
+    assert problems(page) == []
+    # Nor is an owner told that somebody else keeps their messages.
+    expect(page.locator("#privacy")).to_be_hidden()
+
+
+def test_where_no_link_could_be_opened_the_owner_is_told(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--share", environ={"FAKE_TUNNEL": ""})
+    server.wait_for_line("No public link could be opened: ")
+    page = new_context().new_page()
+    open_chat(page, printed(server, "Owner"))
+    dialog = opened(page)
+    expect(dialog.get_by_text("No public link could be opened")).to_be_visible()
+    expect(button(page, "Copy the link")).to_have_count(0)
+
+
+def test_what_was_asked_before_the_switch_was_set_is_not_shown_after_it(
+    serve: Serve, new_context: NewContext
+) -> None:
+    server = serve("--door", "share", "--public")
+    page = new_context().new_page()
+    open_chat(page, printed(server, "Owner"))
+    dialog = opened(page)
+    expect(dialog.get_by_text("Visitors are let in.")).to_be_visible()
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if held or not is_look(route.request):
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.evaluate("""() => {
+      window.said = [];
+      const state = document.querySelector("#owner .switch > p");
+      new MutationObserver(() => said.push(state.textContent))
+        .observe(state, { childList: true, characterData: true, subtree: true });
+    }""")
+    page.route("**/component_server*/", hold)
+    button(page, "Pause for visitors").click()
+    while not held:
+        page.wait_for_timeout(20)
+    button(page, "Pause now").click()
+    expect(dialog.get_by_text("Paused: only you are let in.")).to_be_visible()
+    [(route, before)] = held
+    with page.expect_request_finished(is_look):  # the one that was held
+        route.fulfill(response=before)
+    with page.expect_request_finished(is_look):
+        pass
+    assert page.evaluate("window.said") == ["Paused: only you are let in."]
+
+
 def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
     serve: Serve, new_context: NewContext
 ) -> None:
@@ -85,6 +166,9 @@ def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
     expect(dialog.get_by_text("Paused: only you are let in.")).to_be_visible()
     expect(button(owner, "Let visitors in")).to_be_focused()
     expect(figure(dialog, "Answers being written")).to_have_text("0 of 8")
+    owner.keyboard.press("Escape")
+    note = owner.locator("#model-line .note")
+    expect(note).to_have_text("Paused: only you are let in.")
     visitor.goto(server.url)
     expect(visitor.get_by_text("This chat is closed for a while")).to_be_visible()
     owner.reload()
@@ -92,6 +176,7 @@ def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
     opened(owner)
     button(owner, "Let visitors in").click()
     expect(dialog.get_by_text("Visitors are let in.")).to_be_visible()
+    expect(note).to_be_hidden()
     open_chat(visitor, server.url)
     # A stranger has no such dialog, and asking without it is refused.
     expect(answers(visitor)).to_have_count(0)

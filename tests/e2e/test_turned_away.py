@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from chat_ui.web.closing import FILE_NAME
+from chat_ui.service.stop_file import FILE_NAME
 from tests.e2e.chat import (
     answers,
     button,

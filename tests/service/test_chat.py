@@ -580,7 +580,7 @@ def test_a_reply_that_ended_at_once_leaves_the_next_one_its_place(
             # The request still waits here when its answer has ended and another comes.
             if threading.current_thread() is asking:
                 wait_until(lambda: replies.get(ANNA, c) is None)
-                stack.enter_context(replies.reserved(ANNA, c))
+                stack.enter_context(replies.reserved(ANNA, c, OPTIONS))
 
         with monkeypatch.context() as patched:
             patched.setattr(replies, "_used", used)

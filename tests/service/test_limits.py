@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from chat_ui.engine.protocol import Started
 from chat_ui.errors import BusyError, NotAllowedError
 from chat_ui.service import ChatService, Reply, ReplyOptions
 from chat_ui.service.rates import Rate
+from chat_ui.service.stop_file import FILE_NAME
 from tests.service.conftest import ended
 from tests.service.test_waiting import ANNA, BEN, CARL, OPTIONS, Clock
 
@@ -73,6 +75,73 @@ def test_every_way_to_begin_an_answer_is_a_turn(make_service: Make) -> None:
     assert len(service.conversation(ANNA, chat).messages) == before
     assert len(service.conversations(ANNA)) == 1
     assert ended(service.reply(BEN, None, "Hello", OPTIONS)).snapshot().state == "complete"
+
+
+def asked_from(address: str) -> ReplyOptions:
+    return ReplyOptions(address=address)
+
+
+def test_one_address_has_a_third_of_all_turns_as_however_many_visitors(make_service: Make) -> None:
+    service = make_service("share", {"turns_per_minute": 9})
+    for number in range(3):
+        ended(service.reply(f"{number}" * 64, None, "Hello", asked_from("8.8.4.4")))
+    with pytest.raises(BusyError, match="with your network address have begun 3 answers"):
+        service.reply("4" * 64, None, "Hello", asked_from("8.8.4.4"))
+    for owner, address in ((ANNA, "9.9.9.9"), (BEN, ""), (CARL, "")):
+        ended(service.reply(owner, None, "Hello", asked_from(address)))
+
+
+def test_the_owner_begins_answers_where_visitors_have_used_up_all_turns(
+    make_service: Make,
+) -> None:
+    service = make_service("share", {"turns_per_minute": 2})
+    options = ReplyOptions(is_owner=True)
+    for _ in range(3):  # which are none of the visitors'
+        chat = ended(service.reply(CARL, None, "Hello", options)).conversation_id
+    for owner in (ANNA, BEN):
+        ended(service.reply(owner, None, "Hello", OPTIONS))
+    with pytest.raises(BusyError, match="The server has begun 2 answers"):
+        service.reply(ANNA, None, "Hello", OPTIONS)
+    question = service.conversation(CARL, chat).path()[0].id
+    ended(service.regenerate(CARL, chat, options))
+    ended(service.continue_answer(CARL, chat, None, options))
+    ended(service.edit_question(CARL, chat, question, "Hi", options))
+
+
+def test_at_home_limits_that_were_set_hold_for_the_owner(make_service: Make) -> None:
+    service = make_service(limits={"turns_per_minute": 1})
+    ended(service.reply(ANNA, None, "Hello", ReplyOptions(is_owner=True)))
+    with pytest.raises(BusyError, match="The server has begun 1 answers"):
+        service.reply(ANNA, None, "Hello", ReplyOptions(is_owner=True))
+
+
+def test_a_visitor_s_request_that_ends_while_the_chat_is_paused_begins_no_answer(
+    make_service: Make, tmp_path: Path
+) -> None:
+    service = make_service("share")
+    chat = ended(service.reply(ANNA, None, "Hello", OPTIONS)).conversation_id
+    question, answer = service.conversation(ANNA, chat).path()
+    (tmp_path / FILE_NAME).touch()
+    for begin in (
+        lambda: service.reply(ANNA, None, "Hello", OPTIONS),
+        lambda: service.reply(ANNA, chat, "Hello", OPTIONS),
+        lambda: service.regenerate(ANNA, chat, OPTIONS),
+        lambda: service.continue_answer(ANNA, chat, answer.id, OPTIONS),
+        lambda: service.edit_question(ANNA, chat, question.id, "Hi", OPTIONS),
+    ):
+        with pytest.raises(NotAllowedError, match="closed for a while"):
+            begin()
+    assert len(service.conversation(ANNA, chat).messages) == 2
+    assert len(service.conversations(ANNA)) == 1
+    ended(service.reply(BEN, None, "Hello", ReplyOptions(is_owner=True)))
+    (tmp_path / FILE_NAME).unlink()
+    ended(service.regenerate(ANNA, chat, OPTIONS))
+
+
+def test_at_home_the_stop_switch_s_file_is_any_file(make_service: Make, tmp_path: Path) -> None:
+    service = make_service()
+    (tmp_path / FILE_NAME).touch()
+    ended(service.reply(ANNA, None, "Hello", OPTIONS))
 
 
 def test_more_new_tokens_than_may_be_are_lowered_and_the_answer_says_so(

@@ -51,6 +51,18 @@ def test_visitors_take_turns() -> None:
     assert order == [annas[0], bens[0], annas[1], annas[2]]
 
 
+def test_the_owner_waits_where_visitors_take_all_places() -> None:
+    turns = room(waiting=1)
+    turns.enter(ANNA)
+    turns.enter(BEN)
+    with pytest.raises(BusyError, match="as many as it takes"):
+        turns.enter(CARL)
+    for _ in range(2):
+        assert turns.enter(CARL, is_let_in=True).place is not None
+    with pytest.raises(BusyError, match="2 of your messages are waiting"):
+        turns.enter(CARL, is_let_in=True)
+
+
 def test_a_visitor_with_all_their_turns_holds_up_nobody() -> None:
     turns = room(replies=2)
     first, second = turns.enter(ANNA), turns.enter(ANNA)

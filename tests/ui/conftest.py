@@ -25,6 +25,7 @@ from chat_ui.service import (
     ReplyOptions,
 )
 from chat_ui.service.files import Added
+from chat_ui.service.stop_file import is_stopped
 from chat_ui.settings import Settings
 
 OWNER = "owner"
@@ -109,6 +110,10 @@ class FakeService:
     @property
     def model(self) -> ModelStatus:
         return self.status
+
+    @property
+    def is_paused(self) -> bool:
+        return self.settings.is_public and is_stopped(self.settings.data_dir)
 
     def measured_model(self) -> ModelStatus:
         return self.status
@@ -329,10 +334,12 @@ def request_of(
     *,
     language: str = "en",
     is_owner: bool = False,
+    address: str = "",
 ) -> gr.Request:
     """A request as Gradio hands it to a handler."""
     headers = {"accept-language": language}
-    plain = SimpleNamespace(state=SimpleNamespace(owner=owner, is_owner=is_owner), headers=headers)
+    state = SimpleNamespace(owner=owner, is_owner=is_owner, address=address)
+    plain = SimpleNamespace(state=state, headers=headers)
     return SimpleNamespace(request=plain, session_hash=page)  # type: ignore[return-value]
 
 

@@ -76,6 +76,15 @@ def test_more_new_tokens_than_this_server_gives_are_refused_with_its_own_limit(
     assert service.asked == []
 
 
+def test_the_service_is_told_who_asks_for_an_answer(service, handlers):
+    request = request_of(is_owner=True, address="8.8.4.4")
+    asyncio.run(handlers.send(request, "Hi", "", False, "", "", "", "", True, *VALUES))
+    asyncio.run(handlers.regenerate(request, "c1", "", "", "", True, *VALUES))
+    asyncio.run(handlers.go_on(request, "c1", "", "", "", True, *VALUES))
+    told = [value for one in service.asked for value in one if isinstance(value, ReplyOptions)]
+    assert [(one.is_owner, one.address) for one in told] == [(True, "8.8.4.4")] * 3
+
+
 def test_a_refusal_keeps_the_conversation_and_says_why(service, handlers, request_):
     service.raises = BusyError("An answer is being written.", "Wait for it.")
     given, said = asyncio.run(

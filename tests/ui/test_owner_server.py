@@ -12,6 +12,7 @@ from chat_ui.service import Figures
 from chat_ui.settings import Settings
 from chat_ui.ui.owner_server import server_functions
 from chat_ui.ui.page import ASSETS, build_page
+from chat_ui.web import server
 from chat_ui.web.entrance import Entrance, Link
 from tests.ui.conftest import FakeService, on_this_thread, request_of
 
@@ -27,7 +28,7 @@ def entrance(tmp_path) -> Entrance:
 
 @pytest.fixture
 def ask(tmp_path, entrance):
-    service: Any = FakeService(Settings(data_dir=tmp_path))
+    service: Any = FakeService(Settings(data_dir=tmp_path, door="share"))
     service.figures = lambda: Figures({"complete": 1_000, "failed": 234}, running=2, waiting=1)
     served: dict[str, Any] = {
         one.__name__: one for one in server_functions(service, entrance, on_this_thread)
@@ -55,6 +56,15 @@ def test_the_link_comes_once_it_is_open(ask, entrance):
     link = ask("owner_figures", {})["link"]
     assert (link["url"], link["ends_at"]) == (LINK.url, "2026-01-02T00:00:00+00:00")
     assert link["image"].startswith("data:image/svg+xml")
+    entrance.link = Link("https://anna-chat.hf.space/")
+    assert ask("owner_figures", {})["link"]["ends_at"] == ""
+
+
+def test_where_no_link_could_be_opened_the_owner_is_told(ask, entrance, capsys):
+    assert ask("owner_figures", {})["has_no_tunnel"] is False
+    server._say_no_link("No public link could be opened: x.", entrance)
+    assert ask("owner_figures", {})["has_no_tunnel"] is True
+    assert "The page is served on this machine." in capsys.readouterr().out
 
 
 def test_the_stop_switch_is_the_file_that_closes(ask, entrance, tmp_path):
@@ -81,14 +91,14 @@ def test_a_stranger_is_refused_and_told_nothing(ask, entrance, tmp_path, request
         answer = ask(name, given, request_)
         assert set(answer) == {"error", "is_access"}
         assert SECRET not in str(answer)
-    assert not entrance.is_closed
+    assert not (tmp_path / "STOP").exists()
 
 
 @pytest.mark.parametrize("given", [{}, {"is_closed": "yes"}, {"is_closed": 1}, {"closed": True}])
-def test_what_is_no_switch_is_refused(ask, entrance, given):
+def test_what_is_no_switch_is_refused(ask, tmp_path, given):
     assert "error" in ask("set_closed", given)
     assert "error" in ask("owner_figures", {"is_closed": True})
-    assert not entrance.is_closed
+    assert not (tmp_path / "STOP").exists()
 
 
 def test_the_dialog_s_script_asks_for_functions_that_there_are(tmp_path, entrance):

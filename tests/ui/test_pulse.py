@@ -37,6 +37,17 @@ def test_it_tells_who_may_change_the_model(service, pulse):
     assert pulse({}, request_of(is_owner=True))["model"]["may_change"] is True
 
 
+def test_the_owner_alone_is_told_that_the_chat_is_paused(service, pulse, tmp_path):
+    service.settings = replace(service.settings, door="share", data_dir=tmp_path)
+    owner = request_of(is_owner=True, language="de")
+    assert pulse({}, owner)["notice"] == ""
+    (tmp_path / "STOP").touch()
+    assert pulse({}, owner)["notice"] == "Angehalten: Nur du kommst herein."
+    assert pulse({})["notice"] == ""
+    service.notice = "A damaged database was set aside."
+    assert pulse({}, owner)["notice"].endswith("herein. A damaged database was set aside.")
+
+
 def test_a_list_that_the_page_has_is_not_sent_again(service, pulse):
     service.kept["c1"] = conversation_of("Hello", "Hi")
     digest = pulse({})["list"]

@@ -11,9 +11,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from chat_ui.service.stop_file import FILE_NAME
 from chat_ui.ui.texts import LANGUAGES, texts_in
 from chat_ui.web import closing
-from chat_ui.web.closing import FILE_NAME, ClosingMiddleware, StopSwitch
+from chat_ui.web.closing import ClosingMiddleware, StopSwitch
 
 DEADLINE_S = 20.0
 PATHS = ("/", "/healthz", "/privacy", "/forget", "/x")

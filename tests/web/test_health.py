@@ -9,8 +9,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from chat_ui.limits import DOORS, LIMITS, Door
+from chat_ui.service.stop_file import FILE_NAME
 from chat_ui.settings import Settings
-from chat_ui.web.closing import FILE_NAME
 from chat_ui.web.health import health_route
 from tests.ui.conftest import FakeService
 

@@ -1,7 +1,9 @@
 """The login of a Space: who owns it gets in, and nothing but a login that was begun here ends."""
 
+import asyncio
 import logging
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from starlette.testclient import TestClient
 
 from chat_ui.settings import Settings, read
 from chat_ui.ui.texts import LANGUAGES, texts, texts_in
+from chat_ui.web import openid
 from chat_ui.web.guard import Guard
 from chat_ui.web.hosts import Hosts
 from chat_ui.web.key import KeyMiddleware, Keys
@@ -339,3 +342,23 @@ def test_a_space_with_a_domain_of_its_own_is_known_under_both_names() -> None:
     hosts = Hosts.of(settings)
     assert hosts.takes(HOST)
     assert hosts.takes("chat.example.org")
+
+
+def test_certificates_are_read_once_and_not_on_the_event_loop(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_on: list[str] = []
+
+    def certificates() -> ssl.SSLContext:
+        try:
+            asyncio.get_running_loop()
+            read_on.append("loop")
+        except RuntimeError:
+            read_on.append("thread")
+        return ssl.create_default_context()
+
+    openid._certificates.cache_clear()
+    monkeypatch.setattr(httpx, "create_ssl_context", certificates)
+    assert logged_in(make()).status_code == 303  # two questions to the provider
+    openid._certificates.cache_clear()
+    assert read_on == ["thread"]
