@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 # much as two in the browser, 20 cost 1.16 times as much.
 WINDOW: Final = 20
 MAX_WINDOW: Final = 3000
+# Where strangers come: what one answer carries, whatever is asked for. An imported conversation may
+# be megabytes long, and each look at it would be as long.
+STRANGERS_WINDOW: Final = 400
+STRANGERS_CHARS: Final = 500_000
 TICK_S: Final = 0.08
 # An open code fence is highlighted anew at every update: 48 ms with 8,000 characters of it.
 LONG_FENCE_CHARS: Final = 6_000
@@ -95,7 +99,7 @@ class Follower:
             return
         async with self._sole_view(page) as mine:
             say = texts_for(request)
-            shown = self._shown(page[0], conversation_id, checked_window(window), mine, say)
+            shown = self._shown(page[0], conversation_id, window, mine, say)
             last: Status = {}
             async with aclosing(self._or_failure(shown)) as stream:
                 async for messages, status in stream:
@@ -119,7 +123,7 @@ class Follower:
             yield gr.skip(), {"failure": as_shown(error)}
 
     async def _shown(
-        self, owner: str, conversation_id: object, window: int, mine: _View, say: Texts
+        self, owner: str, conversation_id: object, asked: object, mine: _View, say: Texts
     ) -> Stream:
         known = checked(events.Conversation, {"conversation": conversation_id}).conversation
         if not known:
@@ -127,7 +131,8 @@ class Follower:
             return
         while mine.is_newest:
             reply, conversation = await self._offload(self._look, owner, known)
-            earlier = max(0, len(conversation.path()) - window)
+            window = window_of(conversation, asked, is_public=self._service.settings.is_public)
+            earlier = len(conversation.path()) - window
             newest = _newest(conversation, window)
             below = _below(bars(conversation, window, say))
             if reply is None or reply.ended.is_set():
@@ -198,6 +203,11 @@ def tick_s(text: str) -> float:
     return SLOW_TICK_S if is_open and len(text) - fence > LONG_FENCE_CHARS else TICK_S
 
 
+def checked_shown(shown: int, *, is_public: bool) -> int:
+    """How many bars a page gets, which says that it shows so many messages."""
+    return min(STRANGERS_WINDOW if is_public else MAX_WINDOW, max(1, shown))
+
+
 def checked_window(value: object) -> int:
     """How many messages are shown, from what the page says of it, which may be anything."""
     if isinstance(value, float) and value.is_integer():
@@ -205,6 +215,26 @@ def checked_window(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return WINDOW
     return min(MAX_WINDOW, max(WINDOW, value))
+
+
+def window_of(conversation: Conversation, asked: object, *, is_public: bool) -> int:
+    """How many of the newest messages of a conversation's shown path are shown.
+
+    Args:
+        conversation: which.
+        asked: what the page says of it, which may be anything.
+        is_public: whether strangers come; then there are fewer where they are many or long.
+    """
+    path = conversation.path()
+    window = min(len(path), checked_window(asked))
+    if not is_public:
+        return window
+    room = STRANGERS_CHARS
+    for count, message in enumerate(reversed(path[-min(window, STRANGERS_WINDOW) :])):
+        room -= len(message.content)
+        if room < 0 and count:  # the newest is shown, however long it is
+            return count
+    return min(window, STRANGERS_WINDOW)
 
 
 def _below(found: Sequence[dict[str, Any]]) -> Status:

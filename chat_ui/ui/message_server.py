@@ -5,7 +5,7 @@ from chat_ui.errors import NotFoundError
 from chat_ui.service import ChatService
 from chat_ui.ui.details import details
 from chat_ui.ui.events import Bars, EditedMessage, OneMessage
-from chat_ui.ui.follow import checked_window
+from chat_ui.ui.follow import checked_shown
 from chat_ui.ui.message_bars import bars, digest
 from chat_ui.ui.offload import Offload
 from chat_ui.ui.server_call import Answer, ServerFunction, served, told
@@ -23,7 +23,7 @@ def server_functions(service: ChatService, offload: Offload) -> list[ServerFunct
             raise NotFoundError from None
 
     def message_bars(owner: str, given: Bars, say: Texts) -> Answer:
-        window = checked_window(given.shown)
+        window = checked_shown(given.shown, is_public=service.settings.is_public)
         found = bars(service.conversation(owner, given.conversation), window, say)
         return {"bars": found, "digest": digest(found)}
 

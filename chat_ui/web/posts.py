@@ -4,34 +4,29 @@ Gradio looks up what a post names and hands over what it carries before any code
 a name that is none, a value too few or a list in a list ends there in an exception, whose traceback
 goes to the log. What the values may be is checked where they arrive, in `ui/events.py`.
 
-An open page is named by a `session_hash` that its browser draws with Math.random and sends in
-addresses, and whoever knows it gets what Gradio streams to that page. So it is bound here to the
-visitor who used it first.
+What an event gives is fetched by a stream of its page; which pages there are, and what they leave
+here, is in `pages.py`.
 """
 
 import json
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers, QueryParams
-from starlette.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chat_ui.web.exports import EXPORT, Exports
+from chat_ui.web.outbox import Outbox
+from chat_ui.web.pages import STREAMS, OpenPage, Pages
 
 JOIN: Final = "/gradio_api/queue/join"
 CALL: Final = "/gradio_api/component_server"
 STREAM: Final = "/gradio_api/queue/data"
 # As many open pages as are remembered for each whose state Gradio keeps.
 PAGES_PER_SESSION: Final = 8
-# More than one visitor has open; one that draws new names for pages pushes out their own.
-PAGES_PER_VISITOR: Final = 32
-# Gradio keeps what an event gives until the page's stream fetches it, without end. A page that
-# begins sends a few before its stream is there.
-UNREAD_EVENTS: Final = 32
 
 Number = Annotated[float, Field(allow_inf_nan=False)]  # 1e999 is one to JSON
 Scalar = bool | int | Number | str | None
@@ -62,75 +57,6 @@ class Call(Post):
     data: dict[str, Scalar] | None
 
 
-@dataclass(slots=True)
-class OpenPage:
-    """One open page.
-
-    Attributes:
-        owner: whose; None for one whose browser refuses the cookie, and can't be known again.
-        streams: how many streams of it are open.
-        unread: how many events it began while none was.
-    """
-
-    owner: str | None
-    streams: int = 0
-    unread: int = 0
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """While a stream of it is open."""
-        self.streams += 1
-        self.unread = 0
-        try:
-            yield
-        finally:
-            self.streams -= 1
-
-
-class Pages:
-    """The open pages, and whose they are.
-
-    Args:
-        most: how many are remembered; then the ones that were not used for longest are forgotten.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._pages: OrderedDict[str, OpenPage] = OrderedDict()
-        # Their names, by whose they are; in the same order.
-        self._names: dict[str | None, OrderedDict[str, None]] = {}
-
-    def of(self, session_hash: str, scope: Scope) -> OpenPage | None:
-        """The page, if it is the asking visitor's; one that is nobody's becomes theirs."""
-        state = scope["state"]
-        owner = state["owner"] if state["has_cookie"] else None
-        page = self._pages.get(session_hash)
-        if page is None:
-            page = self._pages[session_hash] = OpenPage(owner)
-            self._names.setdefault(owner, OrderedDict())[session_hash] = None
-            self._forget_one(owner)
-        elif page.owner not in (None, owner):
-            return None
-        self._pages.move_to_end(session_hash)
-        self._names[page.owner].move_to_end(session_hash)
-        return page
-
-    def _forget_one(self, owner: str | None) -> None:
-        """Of too many, the one that was not used for longest."""
-        own = self._names[owner]
-        # Those who can't be told apart have as many together as there are.
-        if owner is not None and len(own) > PAGES_PER_VISITOR:
-            surplus = next(iter(own))
-        elif len(self._pages) > self._most:
-            surplus = next(iter(self._pages))
-        else:
-            return
-        loser = self._pages.pop(surplus).owner
-        del self._names[loser][surplus]
-        if not self._names[loser]:
-            del self._names[loser]
-
-
 class PostMiddleware:
     """Refuses posts that name nothing of the page, and what asks for another visitor's open page.
 
@@ -142,7 +68,8 @@ class PostMiddleware:
 
     def __init__(self, app: ASGIApp, demo: gr.Blocks, sessions: int) -> None:
         self._app = app
-        self._pages = Pages(sessions * PAGES_PER_SESSION)
+        self._pages = Pages(sessions * PAGES_PER_SESSION, Outbox(demo))
+        self._exports = Exports()
         # Those without a function of ours run in the browser alone.
         self._events = {fn._id: len(fn.inputs) for fn in demo.fns.values() if fn.fn is not None}
         self._calls = {
@@ -155,13 +82,7 @@ class PostMiddleware:
         """ASGI entry."""
         path = scope.get("path", "").removesuffix("/")
         if scope["type"] == "http" and path == STREAM:
-            names = QueryParams(scope["query_string"]).getlist("session_hash")
-            page = self._pages.of(names[0], scope) if len(names) == 1 else None
-            if page is None:
-                await _absent()(scope, receive, send)
-                return
-            with page.streaming():
-                await self._app(scope, receive, send)
+            await self._stream(scope, receive, send)
             return
         if scope["type"] != "http" or scope["method"] != "POST" or path not in (JOIN, CALL):
             await self._app(scope, receive, send)
@@ -179,17 +100,41 @@ class PostMiddleware:
         if page is None:
             await _absent()(scope, receive, send)
             return
-        if path == JOIN and not page.streams:
-            page.unread += 1
-            if page.unread > UNREAD_EVENTS:
-                await _unread()(scope, receive, send)
-                return
+        if path == JOIN and not self._pages.begins(page):
+            await _unread()(scope, receive, send)
+            return
         first = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_again() -> Message:
             return first.pop() if first else await receive()
 
-        await self._app(scope, receive_again, send)
+        if isinstance(post, Call) and post.fn_name == EXPORT:
+            await self._exports.pass_on(self._app, scope, receive_again, send)
+        else:
+            await self._app(scope, receive_again, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a page fetch what is there for it, and what comes while something runs."""
+        names = QueryParams(scope["query_string"]).getlist("session_hash")
+        page = self._pages.known(names[0], scope) if len(names) == 1 else None
+        if page is None:
+            await _absent()(scope, receive, send)
+        elif page.streams >= STREAMS:
+            await _many_streams()(scope, receive, send)
+        elif not self._pages.has_news(page):
+            await _nothing(is_known=self._pages.knows(page))(scope, receive, send)
+        else:
+            with self._pages.streaming(page, send) as send_noted:
+                await self._fetch(page, scope, receive, send_noted)
+
+    async def _fetch(self, page: OpenPage, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except (KeyError, HTTPException, RuntimeError):
+            # So Gradio's stream ends where another one took the page's queue with it, or we did.
+            if self._pages.knows(page):
+                raise
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _read(self, path: str, body: bytes) -> Post | None:
         """The post, if it names an event or a call of the page and as many values as that takes."""
@@ -207,6 +152,20 @@ class PostMiddleware:
 def _absent() -> PlainTextResponse:
     # Not 404, which a relay answers with while it has lost this server: the page gives up at this.
     return PlainTextResponse("There is no such page. Reload yours.\n", 410)
+
+
+def _nothing(*, is_known: bool) -> Response:
+    """What Gradio ends a stream with: one whose events are fetched, or are no longer there."""
+    end: dict[str, Any] = {"msg": "close_stream"}
+    if not is_known:
+        sentence = "This page has fetched nothing for long."
+        end = {"msg": "unexpected_error", "message": sentence, "session_not_found": True}
+    return Response(f"data: {json.dumps(end)}\n\n", media_type="text/event-stream")
+
+
+def _many_streams() -> PlainTextResponse:
+    sentence = "This page fetches what it asks for already. Reload it.\n"
+    return PlainTextResponse(sentence, 429, {"retry-after": "10"})
 
 
 def _unread() -> PlainTextResponse:

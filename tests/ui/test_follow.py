@@ -11,6 +11,7 @@ import pytest
 
 from chat_ui.chat.messages import Conversation, Numbers
 from chat_ui.engine.protocol import Delta, Finished
+from chat_ui.limits import DOORS
 from chat_ui.service import Reply
 from chat_ui.ui import follow
 from chat_ui.ui.follow import TICK_S, WINDOW, Follower, tick_s
@@ -233,6 +234,23 @@ def test_only_the_window_is_shown_and_the_rest_counted(service, follower, reques
     assert status["earlier"] == 100 - WINDOW
     ((messages, status),) = run(all_of(follower.follow(request_, "c1", 10**9)))
     assert (len(messages), status["earlier"]) == (100, 0)
+
+
+@pytest.mark.parametrize(
+    ("chars", "shown"),
+    [([1] * 1000, 400), ([100_000] * 50, 5), ([1, 499_999, 1], 2), ([1, 1, 1_000_000], 1)],
+)
+def test_what_one_answer_carries_to_a_stranger_is_bounded(service, request_, chars, shown):
+    service.kept["c1"] = conversation_of(*("x" * count for count in chars))
+    counts = []
+    for door in DOORS:
+        service.settings = replace(service.settings, door=door)
+        follower = Follower(service, on_this_thread)
+        ((messages, status),) = run(all_of(follower.follow(request_, "c1", 1000)))
+        assert status["earlier"] == len(chars) - len(messages)
+        assert status["shown"] == len(messages)
+        counts.append(len(messages))
+    assert counts == [len(chars), shown, shown]
 
 
 @pytest.mark.parametrize("window", [None, "all", True, -5, float("nan")])

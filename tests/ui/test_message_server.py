@@ -46,6 +46,15 @@ def test_the_bars_come_with_the_digest_that_the_status_names(service):
     assert answer["digest"] == digest(bars(service.kept["c1"], 30))
 
 
+@pytest.mark.parametrize(("door", "most"), [("local", 1000), ("space", 400), ("share", 400)])
+def test_a_page_gets_as_many_bars_as_it_shows_messages_and_a_stranger_few(service, door, most):
+    service.settings = replace(service.settings, door=door)
+    service.kept["c1"] = conversation_of(*map(str, range(1000)))
+    for shown, count in ((0, 1), (1, 1), (7, 7), (10**9, most)):
+        answer = ask(service, "message_bars", {"conversation": "c1", "shown": shown})
+        assert len(answer["bars"]) == count
+
+
 def test_details_are_names_and_values(service):
     answer = json.loads(json.dumps(ask(service, "message_details", M1)))
     assert ["Model", "Not known: edited by hand, or imported"] in answer["details"]

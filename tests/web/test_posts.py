@@ -9,24 +9,17 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.settings import Settings
 from chat_ui.ui import page
-from chat_ui.web.posts import (
-    CALL,
-    JOIN,
-    PAGES_PER_SESSION,
-    PAGES_PER_VISITOR,
-    STREAM,
-    UNREAD_EVENTS,
-    Pages,
-    PostMiddleware,
-)
+from chat_ui.web.pages import EVENTS, PAGES_PER_VISITOR, STREAMS
+from chat_ui.web.posts import CALL, JOIN, PAGES_PER_SESSION, STREAM, PostMiddleware
 from tests.ui.conftest import FakeService
+from tests.web.fake_queue import fetch, put
 
 TYPE = {"content-type": "application/json"}
 
@@ -40,10 +33,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
 @pytest.fixture
 def client(demo):
     async def echo(request: Request) -> JSONResponse:
-        return JSONResponse((await request.body()).decode())
+        body = await request.body()
+        if request.url.path == JOIN:
+            put(demo, json.loads(body)["session_hash"])
+        return JSONResponse(body.decode())
+
+    async def stream(request: Request) -> PlainTextResponse:
+        fetch(demo, request.query_params["session_hash"])
+        return PlainTextResponse("news")
 
     routes = [Route(path, echo, methods=["POST"]) for path in (JOIN, CALL, CALL + "/", "/other")]
-    routes.append(Route(STREAM, echo))
+    routes.append(Route(STREAM, stream))
     posts = Middleware(PostMiddleware, demo=demo, sessions=5)
     app = Starlette(routes=routes, middleware=[Middleware(AsOwner), posts])
     with TestClient(app) as client:
@@ -171,60 +171,67 @@ def test_an_open_page_is_its_first_visitor_s(client, demo):
     for other in ("ben", "ben's token", None):
         assert [send(other, post) for post in posts] == [410, 410]
         assert stream(other) == 410
-    assert stream("ben", "b2") == 200
     # One whose browser refuses the cookie has nothing to show for it in a stream's address.
     assert [send("token", post | {"session_hash": "c3"}) for post in posts] == [200, 200]
     assert stream(None, "c3") == 200
 
 
-def test_pages_that_are_used_are_remembered_and_their_number_is_bounded(client):
-    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"}).status_code == 200
+def stream_of(client: TestClient, page: str, owner: str) -> tuple[int, str]:
+    answer = client.get(f"{STREAM}?session_hash={page}", headers={"owner": owner})
+    return answer.status_code, answer.text
+
+
+def test_pages_that_are_used_are_remembered_and_their_number_is_bounded(client, demo):
+    def used(page: str, owner: str) -> int:
+        post = call(demo, "pulse", {}) | {"session_hash": page}
+        code: int = client.post(CALL, json=post, headers={"owner": owner}).status_code
+        return code
+
+    assert used("first", "ann") == 200
     for number in range(50 * PAGES_PER_SESSION):
-        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": f"ben{number}"})
-        client.get(f"{STREAM}?session_hash=first", headers={"owner": "ann"})
-    assert client.get(f"{STREAM}?session_hash=first", headers={"owner": "ben"}).status_code == 410
-    assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "ann"}).status_code == 200
-
-
-def test_one_visitor_pushes_out_no_page_but_their_own(client):
-    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ann"}).status_code == 200
+        assert used(f"p{number}", f"ben{number}") == 200
+        assert used("first", "ann") == 200
+    assert used("first", "ben") == 410
+    assert used("p0", "ann") == 200
     for number in range(PAGES_PER_VISITOR * 3):
-        client.get(f"{STREAM}?session_hash=p{number}", headers={"owner": "ben"})
-    assert client.get(f"{STREAM}?session_hash=anns", headers={"owner": "ben"}).status_code == 410
-    assert client.get(f"{STREAM}?session_hash=p0", headers={"owner": "cora"}).status_code == 200
-
-
-def test_what_is_kept_of_pages_goes_with_them():
-    pages = Pages(10)
-
-    def use(page: str, owner: str | None) -> bool:
-        state = {"owner": owner, "has_cookie": owner is not None}
-        return pages.of(page, {"state": state}) is not None
-
-    for number in range(100):
-        assert use(f"a{number}", f"visitor {number}")
-        assert use(f"b{number}", None)
-    assert set(pages._pages) == {f"{letter}{n}" for letter in "ab" for n in range(95, 100)}
-    names = {name for own in pages._names.values() for name in own}
-    assert names == set(pages._pages)
-    assert len(pages._names) == 6
-    # One of nobody is anybody's, and stays counted among those of nobody.
-    assert use("b95", "visitor 99")
-    assert use("c", "visitor 99")
-    assert "b95" in pages._pages
+        assert used(f"q{number}", "ben") == 200
+    assert used("first", "ben") == 410, "one visitor pushes out no page but their own"
+    assert used("q0", "cora") == 200
 
 
 def test_a_page_that_fetches_nothing_begins_only_so_many_events(client, demo):
-    post = join(demo, "stop", ["c1"])
-
-    def status_of_next() -> int:
-        code: int = client.post(JOIN, json=post, headers={"owner": "ann"}).status_code
+    def begun(page: str, owner: str = "ann") -> int:
+        post = join(demo, "stop", ["c1"], session_hash=page)
+        code: int = client.post(JOIN, json=post, headers={"owner": owner}).status_code
         return code
 
-    assert {status_of_next() for _ in range(UNREAD_EVENTS)} == {200}
-    assert status_of_next() == 429
-    assert client.get(f"{STREAM}?session_hash=a1", headers={"owner": "ann"}).status_code == 200
-    assert status_of_next() == 200
+    # Of one visitor, under however many names of pages.
+    assert {begun(f"few{number % 5}") for number in range(EVENTS)} == {200}
+    assert [begun("few0"), begun("few9")] == [429, 429]
+    assert begun("bens", "ben") == 200
+    assert stream_of(client, "few0", "ann") == (200, "news")
+    assert begun("few0") == 200
+
+
+def test_a_stream_of_a_page_that_is_none_never_reaches_gradio(client, demo):
+    status_, text = stream_of(client, "nosuch", "ann")
+    assert (status_, text) == (410, "There is no such page. Reload yours.\n")
+
+
+def test_a_stream_that_waits_for_nothing_is_ended_at_once(client, demo):
+    post = join(demo, "stop", ["c1"], session_hash="once")
+    assert client.post(JOIN, json=post, headers={"owner": "ann"}).status_code == 200
+    assert stream_of(client, "once", "ann") == (200, "news")
+    for _ in range(STREAMS + 1):
+        status_, text = stream_of(client, "once", "ann")
+        assert (status_, json.loads(text[6:])) == (200, {"msg": "close_stream"})
+
+
+def test_a_stream_of_a_page_whose_events_were_dropped_says_so_as_gradio_does(client, demo):
+    post = call(demo, "pulse", {}) | {"session_hash": "calls"}
+    assert client.post(CALL, json=post, headers={"owner": "ann"}).status_code == 200
+    status_, text = stream_of(client, "calls", "ann")
+    assert (status_, json.loads(text[6:])["session_not_found"]) == (200, True)
 
 
 @pytest.mark.parametrize("query", ["", "?session_hash=a1&session_hash=b2", "?session=a1"])
