@@ -66,7 +66,11 @@ class Outbox:
     def drop(self, page: str) -> None:
         """Forget all that is for a page, and end its events; a stream of it finds nothing."""
         self._queue.pending_messages_per_session.pop(page, None)
-        if self._queue.pending_event_ids_session.pop(page, None):
+        if ids := self._queue.pending_event_ids_session.pop(page, None):
+            # Now, and not when the task begins: an event that is alive writes to the page's queue,
+            # and where that is gone ends in a traceback.
+            for event in filter(None, map(self._queue.event_ids_to_events.get, ids)):
+                event.alive = False
             cleaning = asyncio.create_task(self._queue.clean_events(session_hash=page))
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)

@@ -17,7 +17,7 @@ def put(demo: gr.Blocks, page: str, *, is_running: bool = False) -> str:
     event = f"{page} {len(ids)}"
     ids.add(event)
     if is_running:
-        queue.event_ids_to_events[event] = SimpleNamespace(alive=True, session_hash=page)
+        queue.event_ids_to_events[event] = SimpleNamespace(_id=event, alive=True, session_hash=page)
     else:
         messages.put_nowait("process_completed")
     return event

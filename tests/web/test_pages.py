@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.server_messages import ProcessStartsMessage
 from starlette.types import Message, Scope
 
 from chat_ui.web.outbox import Outbox
@@ -101,6 +102,20 @@ def test_what_nobody_fetches_is_dropped_and_no_longer_counts(demo, pages, clock)
         assert not keeps(demo, "lazy")
         assert not pages._watched
         assert pages.begins(page)
+
+    asyncio.run(run())
+
+
+def test_an_event_writes_nothing_to_a_page_that_was_dropped(demo, pages, clock):
+    async def run() -> None:
+        page = used(pages, "dropped")
+        pages.begins(page)
+        put(demo, "dropped")
+        queue: Any = demo._queue
+        event = queue.event_ids_to_events[put(demo, "dropped", is_running=True)]
+        clock[0] += UNFETCHED_S
+        pages.sweep()
+        queue.send_message(event, ProcessStartsMessage())
 
     asyncio.run(run())
 
