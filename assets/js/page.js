@@ -213,7 +213,7 @@
     const hasEnded = page.isBusy && !now.busy;
     setText(byId("status"), now.text);
     setText(byId("live"), now.live);
-    showNotes(now.notes);
+    showNotes([now.unshown, ...now.notes].filter(Boolean));
     ui.messages.show(now);
     page.isBusy = now.busy;
     page.version = now.version;

@@ -131,10 +131,13 @@ class Follower:
             return
         while mine.is_newest:
             reply, conversation = await self._offload(self._look, owner, known)
-            window = window_of(conversation, asked, is_public=self._service.settings.is_public)
+            window = self._window(conversation, asked)
             earlier = len(conversation.path()) - window
             newest = _newest(conversation, window)
             below = _below(bars(conversation, window, say))
+            if earlier and window == self._window(conversation, window + WINDOW):
+                # As many as are ever shown: a button for more would do nothing.
+                earlier, below["unshown"] = 0, say("status.unshown")
             if reply is None or reply.ended.is_set():
                 status = conversation_status(newest, earlier, say) | below
                 yield _messages(newest, window, say), status
@@ -169,6 +172,9 @@ class Follower:
                 shown = view.entries(last, say, is_newest=True)
                 yield before + shown, status | below | {"last": rows(shown)}
             await mine.wait(tick_s(now.text))
+
+    def _window(self, conversation: Conversation, asked: object) -> int:
+        return window_of(conversation, asked, is_public=self._service.settings.is_public)
 
     def _look(self, owner: str, conversation_id: str) -> tuple[Reply | None, Conversation]:
         # The reply first: one that ends in between is then followed to its end, not missed.

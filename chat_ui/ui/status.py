@@ -32,6 +32,7 @@ def empty_status() -> Status:
         "live": "",
         "notes": [],
         "earlier": 0,
+        "unshown": "",
         "bars": "",
         "shown": 0,
         "last": None,

@@ -14,7 +14,7 @@ from chat_ui.engine.protocol import Delta, Finished
 from chat_ui.limits import DOORS
 from chat_ui.service import Reply
 from chat_ui.ui import follow
-from chat_ui.ui.follow import TICK_S, WINDOW, Follower, tick_s
+from chat_ui.ui.follow import STRANGERS_WINDOW, TICK_S, WINDOW, Follower, tick_s
 from chat_ui.ui.offload import Threads
 from tests.ui.conftest import FakeService, conversation_of, on_this_thread, request_of
 
@@ -247,10 +247,19 @@ def test_what_one_answer_carries_to_a_stranger_is_bounded(service, request_, cha
         service.settings = replace(service.settings, door=door)
         follower = Follower(service, on_this_thread)
         ((messages, status),) = run(all_of(follower.follow(request_, "c1", 1000)))
-        assert status["earlier"] == len(chars) - len(messages)
         assert status["shown"] == len(messages)
         counts.append(len(messages))
     assert counts == [len(chars), shown, shown]
+
+
+def test_where_no_more_can_be_shown_it_is_said_and_no_button_asks_for_more(service, request_):
+    service.settings = replace(service.settings, door="share")
+    service.kept["c1"] = conversation_of(*map(str, range(1000)))
+    follower, ends = Follower(service, on_this_thread), []
+    for window in (WINDOW, STRANGERS_WINDOW - 1, STRANGERS_WINDOW, 1000):
+        ((_, status),) = run(all_of(follower.follow(request_, "c1", window)))
+        ends.append((status["earlier"], bool(status["unshown"])))
+    assert ends == [(980, False), (601, False), (0, True), (0, True)]
 
 
 @pytest.mark.parametrize("window", [None, "all", True, -5, float("nan")])
