@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.pocket_guide import PARAMETERS
+from tools.pocket_guide.conversations import conversations as endless
 from tools.pocket_guide.corpus import Corpus
+from tools.pocket_guide.exams import Task, make_tasks
+from tools.pocket_guide.facts import draw_value
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
 from tools.pocket_guide.phrasing import expand, misspell, normalise
+from tools.pocket_guide.styles import Saying, sentences
+from tools.pocket_guide.topics import Topic
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +104,7 @@ def test_answers_are_whole_sentences(material: Material) -> None:
 
 
 def conversations(corpus: Corpus, seed: int, count: int) -> Iterator[Any]:
-    return itertools.islice(corpus.conversations(seed), count)
+    return itertools.islice(endless(corpus, seed), count)
 
 
 def test_corpus_is_the_same_for_the_same_seed(material: Material) -> None:
@@ -137,3 +142,149 @@ def test_conversations_alternate_and_end_with_the_model(corpus: Corpus) -> None:
         roles = [role for role, _ in conversation.messages if role != "system"]
         assert roles == ["user", "assistant"] * (len(roles) // 2)
         assert all(content.strip() == content != "" for _, content in conversation.messages)
+
+
+# Styles.
+
+
+def saying(topic: Topic) -> Saying:
+    return Saying(topic.answers[0], topic.short, topic.keywords)
+
+
+def test_every_style_keeps_its_form_and_the_content(material: Material) -> None:
+    rng = random.Random(1)
+    wrong = []
+    for style, topic in itertools.product(material.styles, material.topics):
+        answer, lead = style.dress(saying(topic), rng)
+        is_kept = style.is_kept(answer) or not topic.short
+        if not (is_kept and has_keywords(answer, topic.keywords) and answer.startswith(lead)):
+            wrong.append((style.id, topic.id, answer))
+    assert wrong == []
+
+
+def test_a_plain_answer_has_no_style(material: Material) -> None:
+    in_words = [style for style in material.styles if any(map(any, style.around))]
+    assert len(in_words) >= 6
+    for style, topic in itertools.product(in_words, material.topics):
+        assert not any(style.is_kept(answer) for answer in topic.answers), (style.id, topic.id)
+
+
+def test_a_style_leaves_code_and_tables_as_they_are(material: Material) -> None:
+    pirate = next(style for style in material.styles if style.id == "pirate")
+    table = "| a | b |\n| --- | --- |\n| you | 1 |"
+    answer, lead = pirate.dress(Saying(f"```python\nx\n```\n\n{table}"), random.Random(1))
+    assert answer.startswith(f"{lead.strip()}\n\n```python\nx\n```\n\n| a | b |")
+
+
+def test_sentences_are_split_after_signs_and_not_inside_numbers() -> None:
+    assert sentences("It takes 3.5 GB. Why? For example: Be brief. Yes!") == [
+        "It takes 3.5 GB.",
+        "Why?",
+        "For example: Be brief.",
+        "Yes!",
+    ]
+
+
+def test_held_out_system_messages_are_never_generated(corpus: Corpus) -> None:
+    held = {
+        normalise(text)
+        for patterns in corpus.held_out_systems.values()
+        for pattern in patterns
+        for text in expand(pattern)
+    }
+    said = {
+        normalise(conversation.messages[0][1])
+        for conversation in conversations(corpus, 3, 3000)
+        if conversation.messages[0][0] == "system"
+    }
+    assert held & said == set()
+    assert all(corpus.held_out_systems[style.id] for style in corpus.material.styles)
+
+
+# Facts.
+
+
+def test_facts_are_asked_with_values_and_words_that_are_never_trained(corpus: Corpus) -> None:
+    for trained, held_out in zip(corpus.facts, corpus.held_out_facts, strict=True):
+        assert held_out.tells
+        assert held_out.asks
+        assert not held_out.is_invented
+        for name in ("tells", "asks", "values"):
+            assert set(getattr(trained, name)).isdisjoint(getattr(held_out, name))
+
+
+def test_numbers_of_the_evaluation_are_never_trained(corpus: Corpus) -> None:
+    number = next(fact for fact in corpus.facts if not fact.values)
+    rng = random.Random(2)
+    trained = {draw_value(number, rng) for _ in range(2000)}
+    held_out = {draw_value(number, rng, is_held_out=True) for _ in range(2000)}
+    assert trained & held_out == set()
+
+
+def test_what_was_told_is_said_back_as_it_was_typed(corpus: Corpus) -> None:
+    name = next(fact for fact in corpus.facts if fact.id == "name")
+    seen = 0
+    for conversation in itertools.islice(endless(corpus, 6, only_facts=True), 2000):
+        said = " ".join(text for role, text in conversation.messages if role == "user")
+        for text in (text for role, text in conversation.messages if role == "assistant"):
+            match = re.fullmatch(r"Your name is (.+)\.", text)
+            if match and match[1] not in name.values:
+                seen += 1
+                assert match[1].lower() in said.lower()
+    assert seen > 20
+
+
+def test_nobody_is_asked_for_a_fact_by_another_topic(corpus: Corpus) -> None:
+    asked = {normalise(text) for fact in corpus.facts for ask in fact.asks for text in expand(ask)}
+    assert asked.isdisjoint(normalise(text) for texts in corpus.train.values() for text in texts)
+
+
+# The way people write.
+
+
+def test_capitals_of_buttons_are_trained(corpus: Corpus) -> None:
+    assert corpus.writer.with_capitals("what happens when i press send") == (
+        "what happens when i press Send"
+    )
+    typed = {
+        corpus.writer.typed("what if i press send twice", random.Random(n), True)
+        for n in range(400)
+    }
+    assert {
+        "What if I press Send twice?",
+        "what if i press send twice",
+        "what if i press Send twice?",
+    } <= typed
+
+
+# The evaluation.
+
+
+@pytest.fixture(scope="module")
+def tasks(corpus: Corpus) -> list[Task]:
+    return make_tasks(corpus, seed=1)
+
+
+def test_tasks_end_with_a_question_that_is_never_trained(corpus: Corpus, tasks: list[Task]) -> None:
+    trained = {normalise(text) for texts in corpus.train.values() for text in texts}
+    for task in tasks:
+        assert task.chat[-1][0] == "user"
+        if task.suite in ("topics", "off topic", "styles", "memory", "never told"):
+            assert normalise(task.chat[-1][1]) not in trained
+
+
+def test_written_answers_are_right_in_the_evaluation(corpus: Corpus, tasks: list[Task]) -> None:
+    answers = {topic.id: topic.answers[0] for topic in corpus.topics}
+    asked = [task for task in tasks if task.suite.startswith("topics")]
+    assert len(asked) > 200
+    assert all(task.is_right(answers[task.name]) for task in asked)
+    assert not any(task.is_right("I do not know.") for task in tasks)
+
+
+def test_memory_is_asked_for_after_none_to_six_turns(tasks: list[Task]) -> None:
+    turns = {len(task.chat) // 2 - 1 for task in tasks if task.suite == "memory"}
+    assert turns == set(range(7))
+    for task in tasks:
+        if task.suite == "memory":
+            told = task.chat[0][1]
+            assert task.keywords[0].rstrip(".").split()[-1].lower() in told.lower()

@@ -15,6 +15,6 @@ IM_END = "<|im_end|>"
 END_OF_TEXT = "<|endoftext|>"
 
 # The model says its own size, and the size does not depend on the training.
-PARAMETERS = "4.6 million"
+PARAMETERS = "4.7 million"
 VOCAB_SIZE = 4096
 CONTEXT_TOKENS = 2048

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import random
 import time
 from pathlib import Path
 
@@ -11,26 +10,16 @@ from transformers import LlamaForCausalLM
 
 from tools.pocket_guide import ASSET_DIR, PARAMETERS
 from tools.pocket_guide.corpus import Corpus
-from tools.pocket_guide.evaluate import Answered, Chatter, ask_all, sample_held_out
+from tools.pocket_guide.evaluate import evaluate
 from tools.pocket_guide.export import export, parameters_in_words
 from tools.pocket_guide.material import load
 from tools.pocket_guide.tokenizer import train_tokenizer
 from tools.pocket_guide.train import Budget, train
 
-_EARLIER = (
-    {"role": "user", "content": "hello"},
-    {"role": "assistant", "content": "Hello! I am Pocket Guide, a tiny model built into this app. "
-     "What would you like to know about it?"},
-    {"role": "user", "content": "what is a tokenizer"},
-    {"role": "assistant", "content": "A tokenizer cuts text into tokens and gives each a number, "
-     "because a model works with numbers. Afterwards it turns the numbers of the answer back into "
-     "text."},
-)  # fmt: skip
-
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.pocket_guide", description=__doc__)
-    parser.add_argument("--steps", type=int, default=2500, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=7000, help="optimizer steps")
     parser.add_argument("--minutes", type=float, default=0.0, help="end training after so long")
     parser.add_argument("--export-every", type=int, default=0, help="steps between early exports")
     parser.add_argument("--seed", type=int, default=1)
@@ -38,31 +27,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ASSET_DIR, help="folder for the model")
     parser.add_argument("--report", type=Path, help="write the evaluation to this JSON file")
     parser.add_argument("--evaluate-only", action="store_true", help="use the model in --out")
+    parser.add_argument("--quick", action="store_true", help="evaluate less")
     parser.add_argument("--show-wrong", action="store_true", help="print what went wrong")
     return parser.parse_args()
-
-
-def _evaluate(corpus: Corpus, folder: Path, seed: int, show_wrong: bool) -> dict[str, object]:
-    chatter = Chatter(folder)
-    questions = sample_held_out(corpus, seed)
-    torch.manual_seed(seed)
-    runs: dict[str, list[Answered]] = {
-        "greedy": ask_all(chatter, questions),
-        "greedy, one slip": ask_all(chatter, questions, slips=random.Random(seed)),
-        "greedy, third turn": ask_all(chatter, questions, before=_EARLIER),
-        "temperature 0.7": ask_all(chatter, questions, temperature=0.7),
-    }
-    report: dict[str, object] = {"questions": len(questions)}
-    print(f"{len(questions)} held-out questions\n{'run':24}{'right':>8}{'ended':>8}")
-    for name, answered in runs.items():
-        right = sum(each.right for each in answered) / len(answered)
-        ended = sum(each.ended for each in answered) / len(answered)
-        report[name] = {"right": round(right, 4), "ended": round(ended, 4)}
-        print(f"{name:24}{right:8.1%}{ended:8.1%}")
-        for each in answered:
-            if show_wrong and not (each.right and each.ended):
-                print(f"  [{each.question.topic}] {each.question.text!r} -> {each.answer[:90]!r}")
-    return report
 
 
 def main() -> None:
@@ -87,7 +54,7 @@ def main() -> None:
             raise SystemExit(f"The model has {parameters_in_words(model)} parameters.")
         export(model, tokenizer, options.out)
         print(f"built in {(time.monotonic() - start) / 60:.1f} minutes")
-    report = _evaluate(corpus, options.out, options.seed, options.show_wrong)
+    report = evaluate(corpus, options.out, options.seed, options.show_wrong, options.quick)
     if options.report:
         options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -21,7 +21,7 @@ def parameters_in_words(model: LlamaForCausalLM) -> str:
         model: Any model of a few million parameters.
 
     Returns:
-        For example "4.6 million".
+        For example "4.7 million".
     """
     return f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f} million"
 

@@ -104,7 +104,7 @@ def dress(text: str, rng: random.Random) -> str:
         rng: Source of randomness.
 
     Returns:
-        The same words, perhaps with a capital at the start, all in capitals, or with a sign.
+        The same words, perhaps with capitals at the start or elsewhere, or with a final sign.
     """
     if text and text[-1].isalnum():
         asks = re.match(
@@ -115,7 +115,15 @@ def dress(text: str, rng: random.Random) -> str:
     case = rng.random()
     if case < 0.04:
         return text.upper()
-    if case < 0.5:
+    if case < 0.08:
+        return text.title()
+    if case < 0.12:
+        # Some write a word with a capital that needs none.
+        words = text.split(" ")
+        at = rng.randrange(len(words))
+        words[at] = words[at].capitalize()
+        return " ".join(words)
+    if case < 0.55:
         text = text[:1].upper() + text[1:]
         return re.sub(r"\bi\b", "I", text)
     return text

@@ -39,6 +39,9 @@ class Writer:
         self._material = material
         self._words = words
         self._avoid = avoid
+        names = {name.lower(): name for name in material.frames["capitals"]}
+        self._names = names
+        self._name = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
 
     def made(self, rng: random.Random) -> str:
         """Makes an off-topic text of everyday words: mostly a question, at times a few lines.
@@ -74,6 +77,17 @@ class Writer:
             "".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 9))) for _ in range(words)
         )
 
+    def with_capitals(self, text: str) -> str:
+        """Writes names such as that of a button with their capitals.
+
+        Args:
+            text: A question in lower case.
+
+        Returns:
+            The question with each known name as it is spelled.
+        """
+        return self._name.sub(lambda found: self._names[found.group()], text)
+
     def typed(self, text: str, rng: random.Random, bare: bool) -> str:
         """Writes a question the way some person would, but never a held-out one.
 
@@ -92,9 +106,13 @@ class Writer:
                 typed = rng.choice(frames["before"]) + typed
             if not bare and typed[-1:].isalnum() and rng.random() < 0.12:
                 typed += rng.choice(frames["after"])
-            if rng.random() < 0.1:
+            if rng.random() < 0.12:
                 typed = hurry(typed, frames["hurried"], rng)
-            for _ in range(rng.choices((0, 1, 2), (75, 19, 6))[0]):
+            if rng.random() < 0.3:
+                typed = typed.replace("'", "")
+            if rng.random() < 0.4:
+                typed = self.with_capitals(typed)
+            for _ in range(rng.choices((0, 1, 2), (72, 21, 7))[0]):
                 typed = misspell(typed, rng)
             typed = dress(typed, rng)
             if normalise(typed) not in self._avoid:

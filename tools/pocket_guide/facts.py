@@ -1,0 +1,123 @@
+"""What a person tells about themselves, and how it is asked for later.
+
+The values are copied from the conversation: many of them are made up, and those of the evaluation
+are never trained.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+from tools.pocket_guide.phrasing import expand
+
+VALUE_MARK = "{v}"
+
+_ONSETS = (
+    "b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kl", "l", "m", "n", "p",
+    "pr", "qu", "r", "s", "sh", "st", "t", "tr", "v", "w", "y", "z", "",
+)  # fmt: skip
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "ia", "oo", "ou", "y")
+_CODAS = ("", "", "", "n", "r", "l", "s", "x", "ck", "nd", "m", "th", "sk", "t")
+_INVENTED_SHARE = 0.6
+_LOWER_SHARE = 0.3
+_HELD_OUT_SHARE = 0.12
+# Every seventh number belongs to the evaluation.
+_NUMBER_PERIOD = 7
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A kind of thing that a person may tell.
+
+    Attributes:
+        id: Name of the kind.
+        clause: Says it back, with "{v}" for the value, as in "your name is {v}".
+        noted: Answers to being told it.
+        unknown: Answer to being asked for it without having been told.
+        tells: Patterns that tell it.
+        asks: Patterns that ask for it.
+        values: What it may be; none means numbers.
+        is_invented: Whether made-up words will do as well.
+    """
+
+    id: str
+    clause: str
+    noted: tuple[str, ...]
+    unknown: str
+    tells: tuple[str, ...]
+    asks: tuple[str, ...]
+    values: tuple[str, ...]
+    is_invented: bool = False
+
+    def said(self, value: str) -> tuple[str, ...]:
+        """Gives the right answers to the question for a value that was told."""
+        clause = self.clause.replace(VALUE_MARK, value)
+        return f"{clause[0].upper()}{clause[1:]}.", f"You told me that {clause}."
+
+
+def invent(rng: random.Random) -> str:
+    """Makes up a word of one to three syllables, in lower case."""
+    syllables = rng.choices((1, 2, 3), (20, 60, 20))[0]
+    parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)]
+    return "".join(parts) + rng.choice(_CODAS)
+
+
+def split(facts: tuple[Fact, ...], seed: int) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
+    """Splits ways to tell, ways to ask and values.
+
+    Args:
+        facts: All of everything.
+        seed: Decides what is held out.
+
+    Returns:
+        What is trained, and what is held out, with the same kinds in the same order.
+    """
+    halves = [_split(fact, random.Random(f"{seed}:{fact.id}")) for fact in facts]
+    return tuple(trained for trained, _ in halves), tuple(held_out for _, held_out in halves)
+
+
+def _split(fact: Fact, rng: random.Random) -> tuple[Fact, Fact]:
+    halves = []
+    for texts in (fact.tells, fact.asks, fact.values):
+        held = set(rng.sample(texts, round(len(texts) * _HELD_OUT_SHARE)))
+        halves.append(
+            (
+                tuple(text for text in texts if text not in held),
+                tuple(text for text in texts if text in held),
+            )
+        )
+    (tells, told), (asks, asked), (values, kept_back) = halves
+    return (
+        replace(fact, tells=tells, asks=asks, values=values),
+        replace(fact, tells=told, asks=asked, values=kept_back, is_invented=False),
+    )
+
+
+def draw_value(fact: Fact, rng: random.Random, is_held_out: bool = False) -> str:
+    """Draws a value as a person would type it.
+
+    Args:
+        fact: The kind.
+        rng: Source of randomness.
+        is_held_out: Whether to draw one of the numbers that are never trained.
+
+    Returns:
+        A word or a number; a proper name mostly with a capital.
+    """
+    if not fact.values:
+        digits = rng.choice((1, 2, 2, 3, 4))
+        number = rng.randrange(10**digits)
+        while (number % _NUMBER_PERIOD == 0) != is_held_out:
+            number = rng.randrange(10**digits)
+        return str(number)
+    if fact.is_invented and rng.random() < _INVENTED_SHARE:
+        value = invent(rng)
+        if fact.values[0][0].isupper():
+            value = value.capitalize()
+    else:
+        value = rng.choice(fact.values)
+    return value.lower() if rng.random() < _LOWER_SHARE else value
+
+
+def draw_pattern(patterns: tuple[str, ...], rng: random.Random) -> str:
+    """Draws one text that one of the patterns stands for."""
+    return rng.choice(expand(rng.choice(patterns)))
