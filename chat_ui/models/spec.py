@@ -1,7 +1,6 @@
 """Which models there are: the built-in one, local folders, and ids of the Hub."""
 
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Final, Literal
 
@@ -74,11 +73,12 @@ class FoldersByName:
         if spec.kind != "folder" or folder is None:
             return spec
         name = folder.name or "folder"
-        names = (name if number == 1 else f"{name} ({number})" for number in count(1))
-        free = (one for one in names if one != BUILT_IN_ID)
-        return replace(
-            spec, id=next(one for one in free if self._folders.setdefault(one, folder) == folder)
-        )
+        id_, number = name, 1
+        while id_ == BUILT_IN_ID or self._folders.get(id_, folder) != folder:
+            number += 1
+            id_ = f"{name} ({number})"
+        self._folders[id_] = folder
+        return replace(spec, id=id_)
 
 
 def count_label(parameters: int) -> str:

@@ -130,8 +130,10 @@ class Purge:
         kept, temporary = self._stores.kept.list, self._stores.temporary.list
         count = kept.purge(deleted_before) + temporary.purge(deleted_before)
         if self._kept_hours:
-            hours = HOURS_WHERE_FULL if kept.is_nearly_full() else self._kept_hours
-            used_before = self._now() - timedelta(hours=min(hours, self._kept_hours))
+            hours = self._kept_hours
+            if kept.is_nearly_full():
+                hours = min(hours, HOURS_WHERE_FULL)
+            used_before = self._now() - timedelta(hours=hours)
             count += kept.remove_unused(used_before, self._replies.conversation_ids)
         if count:
             self._removed()

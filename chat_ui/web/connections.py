@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_ui.limits import Door, Limits, of_one_address
 from chat_ui.web.address import address_of
+from chat_ui.web.refusal import refusal
 from chat_ui.web.sockets import Connection, connection_of
 
 # Of those without a session together: they load pages, and nothing of that is long.
@@ -75,14 +75,14 @@ class Connections:
             and not self._make_room(lambda one: one.address == address)
         ) or (len(self._places) >= in_all and not self._make_room(lambda _: True))
         if is_full:
-            await _refusal(503, "Too many people are here. Please try again in a minute.", 60)(
+            await refusal(503, "Too many people are here. Please try again in a minute.", 60)(
                 scope, receive, send
             )
             return
         if self._by_visitor[visitor] >= own and not self._make_room(
             lambda one: one.visitor == visitor
         ):
-            await _refusal(429, "Too many of your requests are open. Close other tabs.", 10)(
+            await refusal(429, "Too many of your requests are open. Close other tabs.", 10)(
                 scope, receive, send
             )
             return
@@ -115,7 +115,3 @@ class Connections:
             counted[key] -= 1
             if not counted[key]:
                 del counted[key]  # or the table would grow with every visitor
-
-
-def _refusal(status: int, sentence: str, wait_s: int) -> PlainTextResponse:
-    return PlainTextResponse(f"{sentence}\n", status, {"retry-after": str(wait_s)})

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chat_ui.errors import ChatUIError
-from chat_ui.service.stop_file import FILE_NAME
+from chat_ui.service.stop_file import set_stopped
 from chat_ui.web import qr
 from chat_ui.web.metrics import Visitors
 from chat_ui.web.share import LASTS_AT_MOST
@@ -53,7 +52,7 @@ class Entrance:
         self.visitors = Visitors()
         self.link: Link | None = None
         self.has_no_tunnel = False
-        self._file = data_dir / FILE_NAME
+        self._data_dir = data_dir
 
     def visitor_count(self) -> int:
         """How many visitors there were in the last 15 minutes."""
@@ -65,13 +64,4 @@ class Entrance:
         Raises:
             ChatUIError: the data folder can't be written.
         """
-        try:
-            if is_closed:
-                self._file.touch()
-            else:
-                self._file.unlink(missing_ok=True)
-        except OSError as error:
-            raise ChatUIError(
-                f"The file {FILE_NAME} can't be written or removed.",
-                "Look at the rights of the data folder.",
-            ) from error
+        set_stopped(self._data_dir, is_closed)

@@ -5,8 +5,6 @@ be, and must neither be held in memory for many visitors at once nor be parsed w
 streams would wait for it. How long it is, and how long it takes to come, is the guard's to bound.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +20,8 @@ from chat_ui.errors import (
     as_shown,
 )
 from chat_ui.service import ChatService
-from chat_ui.web.sockets import Connection, connection_of
+from chat_ui.web.places import Places
+from chat_ui.web.sockets import connection_of
 
 IMPORT_PATH: Final = "/import"
 # Reading and storing one takes several times its size.
@@ -30,12 +29,15 @@ AT_ONCE: Final = 2
 # So many files are in memory; who takes long to send one keeps no place among the two.
 SENT_AT_ONCE: Final = 8
 
+_BUSY: Final = "Another file is being imported."
+
 
 def import_route(service: ChatService) -> Route:
     """The route. It answers {"added", "left_out", "conversation"}: how many conversations were
     added, how many were not good, and the id of the first; or {"error": a sentence}.
     """
-    sending, adding = _Places(SENT_AT_ONCE), _Places(AT_ONCE)
+    sending = Places(SENT_AT_ONCE, _BUSY, lambda place, _now_s: not place.connection.is_sent)
+    adding = Places(AT_ONCE, _BUSY)
 
     async def add(request: Request) -> Response:
         try:
@@ -51,39 +53,6 @@ def import_route(service: ChatService) -> Route:
         return JSONResponse(found)
 
     return Route(IMPORT_PATH, add, methods=["POST"])
-
-
-class _Places:
-    """Who imports at present. Only the event loop asks.
-
-    Args:
-        most: how many do at once; the one that has been sending for longest gives way to more.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._places: dict[str, Connection | None] = {}  # by owner, the oldest first
-
-    @contextmanager
-    def one_of(self, owner: str, connection: Connection | None = None) -> Iterator[None]:
-        if owner in self._places or not self._has_room():
-            raise BusyError("Another file is being imported.", "Try again in a moment.")
-        self._places[owner] = connection
-        try:
-            yield
-        finally:
-            if self._places.get(owner) is connection:  # else it gave way before
-                del self._places[owner]
-
-    def _has_room(self) -> bool:
-        if len(self._places) < self._most:
-            return True
-        for owner, connection in self._places.items():
-            if connection is not None and not connection.is_sent:
-                connection.drop()
-                del self._places[owner]
-                return True
-        return False
 
 
 def _owner(request: Request) -> str:

@@ -21,12 +21,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chat_ui.web.exports import EXPORT, Exports
 from chat_ui.web.outbox import Outbox
 from chat_ui.web.pages import STREAMS, OpenPage, Pages
+from chat_ui.web.refusal import refusal
 
 JOIN: Final = "/gradio_api/queue/join"
 CALL: Final = "/gradio_api/component_server"
 STREAM: Final = "/gradio_api/queue/data"
 # As many open pages as are remembered for each whose state Gradio keeps.
 PAGES_PER_SESSION: Final = 8
+
+FETCHES_ALREADY: Final = "This page fetches what it asks for already. Reload it."
+FETCHES_NOTHING: Final = "This page fetches nothing of what it asks for. Reload it."
 
 Number = Annotated[float, Field(allow_inf_nan=False)]  # 1e999 is one to JSON
 Scalar = bool | int | Number | str | None
@@ -93,15 +97,14 @@ class PostMiddleware:
         is_json = Headers(scope=scope).get("content-type", "").startswith("application/json")
         post = self._read(path, body) if is_json else None
         if post is None:
-            refusal = PlainTextResponse("This is nothing that the page asks for.\n", 400)
-            await refusal(scope, receive, send)
+            await _nonsense()(scope, receive, send)
             return
         page = self._pages.of(post.session_hash, scope)
         if page is None:
             await _absent()(scope, receive, send)
             return
         if path == JOIN and not self._pages.begins(page):
-            await _unread()(scope, receive, send)
+            await refusal(429, FETCHES_NOTHING, 10)(scope, receive, send)
             return
         first = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -120,7 +123,7 @@ class PostMiddleware:
         if page is None:
             await _absent()(scope, receive, send)
         elif page.streams >= STREAMS:
-            await _many_streams()(scope, receive, send)
+            await refusal(429, FETCHES_ALREADY, 10)(scope, receive, send)
         elif not self._pages.has_news(page):
             await _nothing(is_known=self._pages.knows(page))(scope, receive, send)
         else:
@@ -149,6 +152,10 @@ class PostMiddleware:
         return call if (call.component_id, call.fn_name) in self._calls else None
 
 
+def _nonsense() -> PlainTextResponse:
+    return PlainTextResponse("This is nothing that the page asks for.\n", 400)
+
+
 def _absent() -> PlainTextResponse:
     # Not 404, which a relay answers with while it has lost this server: the page gives up at this.
     return PlainTextResponse("There is no such page. Reload yours.\n", 410)
@@ -161,16 +168,6 @@ def _nothing(*, is_known: bool) -> Response:
         sentence = "This page has fetched nothing for long."
         end = {"msg": "unexpected_error", "message": sentence, "session_not_found": True}
     return Response(f"data: {json.dumps(end)}\n\n", media_type="text/event-stream")
-
-
-def _many_streams() -> PlainTextResponse:
-    sentence = "This page fetches what it asks for already. Reload it.\n"
-    return PlainTextResponse(sentence, 429, {"retry-after": "10"})
-
-
-def _unread() -> PlainTextResponse:
-    sentence = "This page fetches nothing of what it asks for. Reload it.\n"
-    return PlainTextResponse(sentence, 429, {"retry-after": "10"})
 
 
 async def _body(receive: Receive) -> bytes | None:

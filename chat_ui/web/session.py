@@ -16,7 +16,6 @@ import base64
 import hashlib
 import hmac
 import json
-import math
 import os
 import secrets
 import threading
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_ui.errors import StartupError
@@ -35,6 +34,7 @@ from chat_ui.service.rates import Rate
 from chat_ui.settings import Settings
 from chat_ui.web.address import address_of
 from chat_ui.web.hosts import host_name, is_address
+from chat_ui.web.refusal import refusal
 from chat_ui.web.share import scheme
 
 IDENTITY_FILE: Final = "identity.json"
@@ -253,8 +253,7 @@ def _set_cookie(
 
 
 def _many(wait_s: float) -> Response:
-    sentence = "Many people are just coming here. Please try again in a minute.\n"
-    return PlainTextResponse(sentence, 503, {"retry-after": str(math.ceil(wait_s))})
+    return refusal(503, "Many people are just coming here. Please try again in a minute.", wait_s)
 
 
 def _text(raw: bytes) -> str:

@@ -1,6 +1,7 @@
 """What the server's owner sees where strangers come, and the stop switch, in a browser."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -32,6 +33,13 @@ def printed(server: Server, name: str) -> str:
     return line.removeprefix(f"{name}: ")
 
 
+def owners_page(server: Server, new_context: NewContext, **options: Any) -> Page:
+    """The page as the owner's link opens it."""
+    page = new_context(**options).new_page()
+    open_chat(page, printed(server, "Owner"))
+    return page
+
+
 def opened(page: Page) -> Locator:
     """The owner's dialog."""
     button(page, "This server").click()
@@ -58,8 +66,7 @@ def test_the_owner_sees_the_link_with_its_key_and_what_goes_on(
     assert link.startswith(f"{LINK}?key=")
     assert not [line for line in server.lines if "█" in line], "no terminal reads this"
     for look in LOOKS.values():
-        page = new_context(**look).new_page()
-        open_chat(page, printed(server, "Owner"))
+        page = owners_page(server, new_context, **look)
         if look.get("is_mobile"):
             button(page, "Conversations").click()
         dialog = opened(page)
@@ -79,8 +86,7 @@ def test_where_there_is_no_link_nothing_of_one_is_shown(
     serve: Serve, new_context: NewContext
 ) -> None:
     server = serve("--door", "share", "--public")
-    page = new_context().new_page()
-    open_chat(page, printed(server, "Owner"))
+    page = owners_page(server, new_context)
     dialog = opened(page)
     for part in (
         dialog.get_by_role("heading", name="Public link"),
@@ -100,8 +106,7 @@ def test_where_no_link_could_be_opened_the_owner_is_told(
 ) -> None:
     server = serve("--share", environ={"FAKE_TUNNEL": ""})
     server.wait_for_line("No public link could be opened: ")
-    page = new_context().new_page()
-    open_chat(page, printed(server, "Owner"))
+    page = owners_page(server, new_context)
     dialog = opened(page)
     expect(dialog.get_by_text("No public link could be opened")).to_be_visible()
     expect(button(page, "Copy the link")).to_have_count(0)
@@ -111,8 +116,7 @@ def test_what_was_asked_before_the_switch_was_set_is_not_shown_after_it(
     serve: Serve, new_context: NewContext
 ) -> None:
     server = serve("--door", "share", "--public")
-    page = new_context().new_page()
-    open_chat(page, printed(server, "Owner"))
+    page = owners_page(server, new_context)
     dialog = opened(page)
     expect(dialog.get_by_text("Visitors are let in.")).to_be_visible()
     held: list[tuple[Route, APIResponse]] = []
@@ -147,8 +151,7 @@ def test_the_owner_pauses_the_chat_and_lets_visitors_in_again(
     serve: Serve, new_context: NewContext
 ) -> None:
     server = serve("--door", "share", "--public")
-    owner, visitor = new_context().new_page(), new_context().new_page()
-    open_chat(owner, printed(server, "Owner"))
+    owner, visitor = owners_page(server, new_context), new_context().new_page()
     open_chat(visitor, server.url)
     send(visitor, LONG)
     expect(answers(visitor)).to_contain_text("w2")
@@ -194,8 +197,7 @@ def test_the_owner_s_page_goes_on_while_the_chat_is_paused(
     serve: Serve, new_context: NewContext
 ) -> None:
     server = serve("--door", "share", "--public")
-    owner = new_context().new_page()
-    open_chat(owner, printed(server, "Owner"))
+    owner = owners_page(server, new_context)
     state = owner.locator("#model-line .state")
     expect(owner.locator("#show-owner")).to_be_visible()
     (server.data_dir / "STOP").touch()
@@ -211,8 +213,7 @@ def test_the_owner_s_dialog_goes_on_after_a_call_was_refused(
     serve: Serve, new_context: NewContext
 ) -> None:
     server = serve("--door", "share", "--public")
-    owner = new_context().new_page()
-    open_chat(owner, printed(server, "Owner"))
+    owner = owners_page(server, new_context)
     dialog = opened(owner)
     owner.route("**/component_server*/", lambda route: route.fulfill(status=503, body="Full"))
     expect(dialog.get_by_role("alert")).to_contain_text("The server doesn't answer.")
