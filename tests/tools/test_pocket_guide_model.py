@@ -20,9 +20,6 @@ from tools.pocket_guide.tokenizer import encode_conversation
 
 pytestmark = pytest.mark.torch
 
-# Of the model that is stored, which was built from earlier material than what lies in `data/`.
-STORED_PARAMETERS = "4.6 million"
-
 CONVERSATION = [
     {"role": "system", "content": "Answer in one sentence."},
     {"role": "user", "content": "What are you?"},
@@ -57,7 +54,7 @@ def test_all_files_exist_and_are_small() -> None:
     }
     sizes = {path.name: path.stat().st_size for path in ASSET_DIR.iterdir()}
     assert set(sizes) == names
-    assert max(sizes.values()) < 9_500_000
+    assert max(sizes.values()) < 10_000_000
 
 
 def test_parameters_are_few_and_in_bfloat16(header: dict[str, Any]) -> None:
@@ -70,7 +67,7 @@ def test_parameters_are_few_and_in_bfloat16(header: dict[str, Any]) -> None:
             product *= size
         count += product
     assert count <= 4_900_000
-    assert f"{count / 1e6:.1f} million" == STORED_PARAMETERS
+    assert f"{count / 1e6:.1f} million" == PARAMETERS
 
 
 def test_matrices_suit_quantizers(header: dict[str, Any]) -> None:
@@ -135,7 +132,7 @@ def test_training_tokens_are_those_of_the_template(tokenizer: Any) -> None:
 # The model.
 
 QUESTIONS = [
-    ("What are you?", ["Pocket Guide", "4.6 million"]),
+    ("What are you?", ["Pocket Guide", PARAMETERS]),
     ("what is a chat model", ["language model", "conversation"]),
     ("What is a system message?", ["System prompt|model"]),
     ("How do I change the model?", ["Model panel"]),

@@ -24,6 +24,8 @@ _FACT_LENGTHS = (1, 2, 3, 4, 6)
 _FACT_LENGTH_SHARES = (1, 3, 3, 2, 1)
 _PLAIN_SYSTEM_SHARE = 0.2
 _STYLE_SHARE = 0.35
+# Of single questions fewer have a system message: so more are asked in the same time.
+_SYSTEM_SHARE_SINGLE = 0.6
 _PERSONAL_SHARE = 0.3
 _PERSONAL_SHARE_SINGLE = 0.1
 _ECHO_SHARE = 0.35
@@ -108,6 +110,8 @@ class _Maker:
 
     def chain(self, turns: int, only_facts: bool = False) -> Conversation:
         rng, kind = self.rng, self.rng.random()
+        if turns == 1:
+            kind /= _SYSTEM_SHARE_SINGLE
         style: Style | None = None
         system = ""
         if kind < _PLAIN_SYSTEM_SHARE:
