@@ -5,32 +5,16 @@ from itertools import islice
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
 
-from tools.pocket_guide.copying import add_copying_heads, repeats
+from tools.pocket_guide import ASSET_DIR, VOCAB_SIZE
+from tools.pocket_guide.copying import repeats
+from tools.pocket_guide.train import new_model
 
 pytestmark = pytest.mark.torch
 
-VOCABULARY = range(3, 4096)
-
-
-def _untrained(copies: bool) -> LlamaForCausalLM:
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=4096,
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=5,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
-    if copies:
-        add_copying_heads(model)
-    return model.eval()
+VOCABULARY = range(3, VOCAB_SIZE)
 
 
 def _rank_of_the_copy(model: LlamaForCausalLM) -> float:
@@ -45,9 +29,12 @@ def _rank_of_the_copy(model: LlamaForCausalLM) -> float:
 
 
 def test_an_untrained_model_begins_with_what_came_next_before() -> None:
+    torch.manual_seed(1)
+    model = new_model(Tokenizer.from_file(str(ASSET_DIR / "tokenizer.json"))).eval()
+    without = LlamaForCausalLM(model.config).eval()
     # By chance the right one of 4,096 tokens is in the middle.
-    assert _rank_of_the_copy(_untrained(copies=False)) > 400
-    assert _rank_of_the_copy(_untrained(copies=True)) < 40
+    assert _rank_of_the_copy(without) > 400
+    assert _rank_of_the_copy(model) < 40
 
 
 def test_repeats_begin_anew_after_differing_distances() -> None:

@@ -38,8 +38,8 @@ def add_copying_heads(model: LlamaForCausalLM) -> None:
     """Sets weights of the first two layers of an untrained model.
 
     Args:
-        model: Has rotary positions and two groups of heads or more. Random numbers come from the
-            generator of torch.
+        model: Has rotary positions, two layers or more, and tied embeddings. Random numbers come
+            from the generator of torch.
     """
     config = model.config
     width, size = config.hidden_size, config.head_dim
@@ -89,6 +89,9 @@ def repeats(rng: random.Random, vocabulary: range, tokens: int) -> Iterator[list
         rng: Source of randomness.
         vocabulary: Numbers of the tokens to draw from.
         tokens: Length of the longest.
+
+    Yields:
+        Numbers of tokens. The first copy is whole before the middle.
     """
     while True:
         length = min(tokens, 2 * rng.choice(_LENGTHS))
