@@ -18,7 +18,7 @@ from tools.pocket_guide.exams import Task, make_tasks
 from tools.pocket_guide.facts import draw_value
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
-from tools.pocket_guide.phrasing import expand, misspell, normalise
+from tools.pocket_guide.phrasing import expand, misspell, normalise, reword
 from tools.pocket_guide.styles import Saying, sentences
 from tools.pocket_guide.topics import Topic
 
@@ -63,6 +63,19 @@ def test_misspell_changes_the_length_by_at_most_one(text: str, seed: int) -> Non
 
 
 # Material.
+
+
+def test_reword_replaces_words_by_others_of_their_group() -> None:
+    groups = [["how do i", "how can i"], ["delete", "get rid of"]]
+    said = {reword("how do i delete it", groups, random.Random(seed)) for seed in range(40)}
+    assert said == {
+        "how do i delete it", "how can i delete it", "how do i get rid of it",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["deleted", "how do ideas grow", "un-delete", ""])
+def test_reword_leaves_parts_of_words_alone(text: str) -> None:
+    assert reword(text, [["delete", "erase"], ["how do i", "how to"]], random.Random(1)) == text
 
 
 def test_every_answer_contains_the_keywords_of_its_topic(material: Material) -> None:
@@ -208,9 +221,21 @@ def test_facts_are_asked_with_values_and_words_that_are_never_trained(corpus: Co
     for trained, held_out in zip(corpus.facts, corpus.held_out_facts, strict=True):
         assert held_out.tells
         assert held_out.asks
-        assert not held_out.is_invented
         for name in ("tells", "asks", "values"):
             assert set(getattr(trained, name)).isdisjoint(getattr(held_out, name))
+
+
+def test_values_are_mostly_words_that_no_list_has(corpus: Corpus) -> None:
+    rng = random.Random(3)
+    for fact in (fact for fact in corpus.facts if fact.values):
+        listed = {value.lower() for value in fact.values}
+        drawn = [draw_value(fact, rng, corpus.everyday).lower() for _ in range(400)]
+        assert 0.15 < sum(value in listed for value in drawn) / len(drawn) < 0.5
+
+
+def test_no_everyday_word_is_a_value_of_the_evaluation(corpus: Corpus) -> None:
+    held_out = {value.lower() for fact in corpus.held_out_facts for value in fact.values}
+    assert held_out.isdisjoint(corpus.everyday)
 
 
 def test_numbers_of_the_evaluation_are_never_trained(corpus: Corpus) -> None:

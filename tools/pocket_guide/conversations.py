@@ -24,11 +24,15 @@ _FACT_LENGTHS = (1, 2, 3, 4, 6)
 _FACT_LENGTH_SHARES = (1, 3, 3, 2, 1)
 _PLAIN_SYSTEM_SHARE = 0.2
 _STYLE_SHARE = 0.35
+_JOINT_SYSTEM_SHARE = 0.15
 # Of single questions fewer have a system message: so more are asked in the same time.
 _SYSTEM_SHARE_SINGLE = 0.6
 _PERSONAL_SHARE = 0.3
 _PERSONAL_SHARE_SINGLE = 0.1
 _ECHO_SHARE = 0.35
+_FOLLOW_SHARE = 0.42
+# However many frames a topic has: the patterns that were written for it alone differ more.
+_OWN_SHARE = 0.75
 
 # A mark that no slip and no letter case changes.
 _HOLE = "\u0001"
@@ -123,6 +127,10 @@ class _Maker:
             styles = self.material.styles
             style = rng.choices(styles, [entry.weight for entry in styles])[0]
             system = draw_pattern(tuple(self.corpus.systems[style.id]), rng)
+            if rng.random() < _JOINT_SYSTEM_SHARE:
+                # What asks for the style may stand among other things.
+                both = [system, rng.choice(self.material.plain_systems)]
+                system = " ".join(rng.sample(both, 2))
             if rng.random() < 0.15:
                 system = system.rstrip(".!")
             if rng.random() < 0.1:
@@ -208,7 +216,7 @@ class _Chain:
             told = [rng.choice(list(self._known.values()))[0]]
         texts, noted, clauses = [], "", []
         for fact in told:
-            value = draw_value(fact, rng)
+            value = draw_value(fact, rng, self._corpus.everyday)
             text = draw_pattern(fact.tells, rng).replace(VALUE_MARK, _HOLE)
             if fact.id in self._known and rng.random() < 0.7:
                 text = rng.choice(self._corpus.material.corrections) + text
@@ -235,7 +243,7 @@ class _Chain:
 
     def _echo(self) -> None:
         rng, material = self._rng, self._corpus.material
-        everyday = [word for words in self._corpus.words.values() for word in words]
+        everyday = self._corpus.everyday
         words = " ".join(
             rng.choices((rng.choice(everyday), invent(rng), str(rng.randrange(999))), (5, 4, 1))[0]
             for _ in range(rng.choice((1, 2, 3, 5, 8, 12)))
@@ -294,7 +302,7 @@ class _Chain:
             self._topic = self._maker.lost
             self._say(self._writer.typed(rng.choice(texts), rng, True), _saying(self._topic, rng))
             return True
-        if rng.random() >= 0.3:
+        if rng.random() >= _FOLLOW_SHARE:
             return False
         if topic.size is not None:
             self._follow_memory(topic)
@@ -348,8 +356,7 @@ class _Chain:
                 return self._writer.gibberish(rng)
             if kind < 0.5:
                 return self._writer.made(rng)
-        # Half of the draws go to the patterns written for the topic, however many frames it has.
-        patterns = own if own and (not framed or rng.random() < 0.5) else framed
+        patterns = own if own and (not framed or rng.random() < _OWN_SHARE) else framed
         return self._writer.typed(rng.choice(rng.choice(patterns)), rng, bare=topic.bare)
 
 

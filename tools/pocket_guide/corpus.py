@@ -48,7 +48,8 @@ class Corpus:
         facts: What may be told, with the trained ways to tell and ask, and the trained values.
         held_out_facts: The same kinds, with what is held out.
         held_out_afterwards: For each kind of follow-up that any topic has, held-out ways to ask it.
-        words: Everyday words that are trained.
+        words: Everyday words that are trained, of each kind.
+        everyday: All of these that are no held-out value of a fact.
         writer: Writes questions the way people type them.
     """
 
@@ -92,6 +93,10 @@ class Corpus:
                         found.append(Question(topic.id, text, topic.keywords))
                         held.add(normalise(text))
         self.words = self._hold_out_words(seed, held)
+        kept_back = {value.lower() for fact in self.held_out_facts for value in fact.values}
+        self.everyday = tuple(
+            word for words in self.words.values() for word in words if word not in kept_back
+        )
         self._avoid |= held
         for _, topic in everything:
             # As patterns of their own the suggested questions are asked often enough.

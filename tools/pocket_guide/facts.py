@@ -5,6 +5,7 @@ are never trained.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tools.pocket_guide.phrasing import expand
@@ -17,7 +18,9 @@ _ONSETS = (
 )  # fmt: skip
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "ia", "oo", "ou", "y")
 _CODAS = ("", "", "", "n", "r", "l", "s", "x", "ck", "nd", "m", "th", "sk", "t")
-_INVENTED_SHARE = 0.6
+# Most values are ones that no list of values has, so that the model learns to copy them.
+_INVENTED_SHARE = 0.5
+_EVERYDAY_SHARE = 0.2
 _LOWER_SHARE = 0.3
 _HELD_OUT_SHARE = 0.12
 # Every seventh number belongs to the evaluation.
@@ -36,7 +39,6 @@ class Fact:
         tells: Patterns that tell it.
         asks: Patterns that ask for it.
         values: What it may be; none means numbers.
-        is_invented: Whether made-up words will do as well.
     """
 
     id: str
@@ -46,7 +48,6 @@ class Fact:
     tells: tuple[str, ...]
     asks: tuple[str, ...]
     values: tuple[str, ...]
-    is_invented: bool = False
 
     def said(self, value: str) -> tuple[str, ...]:
         """Gives the right answers to the question for a value that was told."""
@@ -88,17 +89,21 @@ def _split(fact: Fact, rng: random.Random) -> tuple[Fact, Fact]:
     (tells, told), (asks, asked), (values, kept_back) = halves
     return (
         replace(fact, tells=tells, asks=asks, values=values),
-        replace(fact, tells=told, asks=asked, values=kept_back, is_invented=False),
+        replace(fact, tells=told, asks=asked, values=kept_back),
     )
 
 
-def draw_value(fact: Fact, rng: random.Random, is_held_out: bool = False) -> str:
+def draw_value(
+    fact: Fact, rng: random.Random, everyday: Sequence[str] = (), is_held_out: bool = False
+) -> str:
     """Draws a value as a person would type it.
 
     Args:
         fact: The kind.
         rng: Source of randomness.
-        is_held_out: Whether to draw one of the numbers that are never trained.
+        everyday: Words that will do as a value, too.
+        is_held_out: Whether to draw what is never trained: one of the values of a held-out kind, or
+            one of the numbers that are held out.
 
     Returns:
         A word or a number; a proper name mostly with a capital.
@@ -109,12 +114,15 @@ def draw_value(fact: Fact, rng: random.Random, is_held_out: bool = False) -> str
         while (number % _NUMBER_PERIOD == 0) != is_held_out:
             number = rng.randrange(10**digits)
         return str(number)
-    if fact.is_invented and rng.random() < _INVENTED_SHARE:
+    kind = 1.0 if is_held_out else rng.random()
+    if kind < _INVENTED_SHARE:
         value = invent(rng)
-        if fact.values[0][0].isupper():
-            value = value.capitalize()
+    elif kind < _INVENTED_SHARE + _EVERYDAY_SHARE and everyday:
+        value = rng.choice(everyday)
     else:
         value = rng.choice(fact.values)
+    if fact.values[0][0].isupper():
+        value = value[0].upper() + value[1:]
     return value.lower() if rng.random() < _LOWER_SHARE else value
 
 

@@ -96,7 +96,6 @@ def _facts(data: dict[str, Any]) -> tuple[Fact, ...]:
             tells=tuple(entry["tells"]),
             asks=tuple(entry["asks"]),
             values=tuple(entry["values"].split()),
-            is_invented=entry.get("invented", False),
         )
         for entry in data["fact"]
     )

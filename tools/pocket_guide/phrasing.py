@@ -96,6 +96,29 @@ def hurry(text: str, pairs: Sequence[tuple[str, str]], rng: random.Random) -> st
     return re.sub(rf"\b{re.escape(full)}", brief, text, count=1).strip()
 
 
+def reword(text: str, groups: Sequence[Sequence[str]], rng: random.Random) -> str:
+    """Says one thing in other words.
+
+    Args:
+        text: A question in lower case.
+        groups: Words that may stand for each other, group by group.
+        rng: Source of randomness.
+
+    Returns:
+        The question with a word or a few replaced by others of the same group, if any fits.
+    """
+    found = [
+        (match.span(), group)
+        for group in groups
+        for words in group
+        if (match := re.search(rf"(?<![\w-]){re.escape(words)}(?![\w-])", text))
+    ]
+    if not found:
+        return text
+    (start, end), group = rng.choice(found)
+    return text[:start] + rng.choice(group) + text[end:]
+
+
 def dress(text: str, rng: random.Random) -> str:
     """Gives a lower-case question the capitals and the final sign of some writer.
 

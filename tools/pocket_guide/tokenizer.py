@@ -7,11 +7,13 @@ from transformers import PreTrainedTokenizerFast
 
 from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, IM_START, VOCAB_SIZE
 
-# Contents are trimmed, because the model has never seen a message with spaces around it.
+# Contents are trimmed, because the model has never seen a message with spaces around it. What it
+# reads begins with a space of ours: so the first word has the tokens that it has anywhere else.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim"
-    " + '<|im_end|>' + '\\n' }}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- if message['role'] != 'assistant' %}{{- ' ' }}{%- endif %}"
+    "{{- message['content'] | trim + '<|im_end|>' + '\\n' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
@@ -84,7 +86,8 @@ def encode_conversation(
     learn: list[bool] = []
     for role, content in messages:
         head = [start, *tokenizer.encode(f"{role}\n").ids]
-        body = [*tokenizer.encode(content).ids, end]
+        text = content if role == "assistant" else f" {content}"
+        body = [*tokenizer.encode(text).ids, end]
         ids += head + body + newline
         learn += [False] * len(head) + [role == "assistant"] * len(body) + [False] * len(newline)
     return ids, learn

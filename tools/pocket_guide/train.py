@@ -35,22 +35,38 @@ _LOG_EVERY = 100
 
 # A step is made of parts that are computed side by side. Two single threads share busy cores better
 # than one computation on two threads, which would wait for each other after every product.
-# Later the gradients must be less noisy, so there are more parts.
-_PARTS_EARLY = 2
-_PARTS_LATE = 4
-_LATE_PART = 0.6
-_TOKENS_PER_PART = 768
+_PARTS = 2
 _POOL_TOKENS = 40_000
 
+
+@dataclass(frozen=True)
+class _Stage:
+    """A part of the training.
+
+    Attributes:
+        until: Share of the whole training at which it ends.
+        shares: How often a batch has sequences that repeat, single questions, facts, and whole
+            conversations.
+        tokens: The most tokens of a part of a step.
+    """
+
+    until: float
+    shares: tuple[float, float, float, float]
+    tokens: int
+
+
 # First the model learns to look at the question, which is easiest when there is only one, and to
-# copy what it was told. Most rows of single questions end a few tokens into the answer: once these
-# are right, the rest is easy. The shares are those of sequences that repeat, single questions,
-# facts and whole conversations.
-_SHARES_EARLY = (0.1, 0.35, 0.3, 0.25)
-_SHARES_LATE = (0.0, 0.35, 0.15, 0.5)
-_EARLY_PART = 0.3
+# copy what it was told. In the end the gradients must be less noisy, so the batches are larger.
+_STAGES = (
+    _Stage(0.3, (0.1, 0.35, 0.3, 0.25), 768),
+    _Stage(0.6, (0.0, 0.35, 0.15, 0.5), 768),
+    _Stage(1.0, (0.0, 0.35, 0.15, 0.5), 1536),
+)
+# Most rows of single questions end a few tokens into the answer: once these are right, the rest is
+# easy.
 _SHORTENED_SHARE = 0.85
 _SHORTENED_TOKENS = (2, 8)
+_REPEATED_TOKENS = 384
 
 _Row = tuple[list[int], list[bool]]
 _Batch = tuple[torch.Tensor, torch.Tensor]
@@ -108,7 +124,9 @@ def _rows(source: Iterator[Conversation], tokenizer: Tokenizer) -> Iterator[_Row
         yield ids[:CONTEXT_TOKENS], learn[:CONTEXT_TOKENS]
 
 
-def batches(rows: Iterator[_Row], pad: int, rng: random.Random) -> Iterator[_Batch]:
+def batches(
+    rows: Iterator[_Row], pad: int, rng: random.Random, most_tokens: int
+) -> Iterator[_Batch]:
     """Yields batches without end.
 
     Conversations of about the same length share a batch, one in each row, so that little is
@@ -118,11 +136,11 @@ def batches(rows: Iterator[_Row], pad: int, rng: random.Random) -> Iterator[_Bat
         rows: Token numbers of conversations, and whether each must be learned.
         pad: Number of the token that fills the rows.
         rng: Decides the order of the batches.
+        most_tokens: The most tokens of a batch of several rows, padding included.
 
     Yields:
         Token numbers of shape (rows, tokens), and of the same shape whether each token is one that
-        the model must learn to write. A batch has at most `_TOKENS_PER_PART` tokens, padding
-        included, or a single row.
+        the model must learn to write.
     """
     while True:
         pool: list[_Row] = []
@@ -131,7 +149,7 @@ def batches(rows: Iterator[_Row], pad: int, rng: random.Random) -> Iterator[_Bat
         pool.sort(key=lambda row: len(row[0]))
         groups: list[list[_Row]] = [[]]
         for row in pool:
-            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > _TOKENS_PER_PART:
+            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > most_tokens:
                 groups.append([])
             groups[-1].append(row)
         rng.shuffle(groups)
@@ -158,7 +176,7 @@ def _short_rows(
 
 def _repeated_rows(tokenizer: Tokenizer, rng: random.Random) -> Iterator[_Row]:
     vocabulary = range(tokenizer.get_vocab()[IM_END] + 1, VOCAB_SIZE)
-    for ids in repeats(rng, vocabulary, _TOKENS_PER_PART // 2):
+    for ids in repeats(rng, vocabulary, _REPEATED_TOKENS):
         yield ids, [place >= len(ids) // 2 for place in range(len(ids))]
 
 
@@ -225,13 +243,15 @@ def train(
     optimizers = _optimizers(model)
     rng = random.Random(f"train:{seed}")
     pad = tokenizer.get_vocab()[END_OF_TEXT]
-    singles = _short_rows(conversations(corpus, seed, turns=1), tokenizer, rng)
-    told = conversations(corpus, seed, only_facts=True)
     sources = [
-        batches(_repeated_rows(tokenizer, rng), pad, rng),
-        batches(singles, pad, rng),
-        batches(_rows(told, tokenizer), pad, rng),
-        batches(_rows(conversations(corpus, seed), tokenizer), pad, rng),
+        _repeated_rows(tokenizer, rng),
+        _short_rows(conversations(corpus, seed, turns=1), tokenizer, rng),
+        _rows(conversations(corpus, seed, only_facts=True), tokenizer),
+        _rows(conversations(corpus, seed), tokenizer),
+    ]
+    stages = [
+        (stage, [batches(source, pad, rng, stage.tokens) for source in sources])
+        for stage in _STAGES
     ]
 
     def gradients(batch: _Batch) -> tuple[float, tuple[torch.Tensor, ...]]:
@@ -252,9 +272,8 @@ def train(
                 progress = max(progress, elapsed / (60 * budget.minutes))
             if progress >= 1:
                 break
-            shares = _SHARES_EARLY if progress < _EARLY_PART else _SHARES_LATE
-            count_of_parts = _PARTS_EARLY if progress < _LATE_PART else _PARTS_LATE
-            parts = [next(each) for each in rng.choices(sources, shares, k=count_of_parts)]
+            stage, made = next(each for each in stages if progress < each[0].until)
+            parts = [next(each) for each in rng.choices(made, stage.shares, k=_PARTS)]
             results = list(pool.map(gradients, parts))
             for weight, *found in zip(weights, *(each for _, each in results), strict=True):
                 weight.grad = torch.stack(found).mean(0)

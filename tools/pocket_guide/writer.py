@@ -6,7 +6,7 @@ import string
 from collections.abc import Collection
 
 from tools.pocket_guide.material import Material
-from tools.pocket_guide.phrasing import dress, hurry, misspell, normalise
+from tools.pocket_guide.phrasing import dress, hurry, misspell, normalise, reword
 
 
 def fill_words(pattern: str, words: dict[str, list[str]], rng: random.Random) -> str:
@@ -102,6 +102,8 @@ class Writer:
         frames = self._material.frames
         for _ in range(8):
             typed = text
+            while not bare and rng.random() < 0.3:
+                typed = reword(typed, frames["alike"], rng)
             if not bare and rng.random() < 0.2:
                 typed = rng.choice(frames["before"]) + typed
             if not bare and typed[-1:].isalnum() and rng.random() < 0.12:
