@@ -3,7 +3,7 @@
 import itertools
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,6 +196,13 @@ def test_sentences_are_split_after_signs_and_not_inside_numbers() -> None:
         "For example: Be brief.",
         "Yes!",
     ]
+
+
+def test_no_system_message_stands_in_two_patterns(material: Material) -> None:
+    patterns = [text for style in material.styles for text in style.systems]
+    said = [normalise(text) for pattern in patterns for text in expand(pattern)]
+    said += [normalise(text) for text in material.plain_systems]
+    assert [text for text, count in Counter(said).items() if count > 1] == []
 
 
 def test_held_out_system_messages_are_never_generated(corpus: Corpus) -> None:
