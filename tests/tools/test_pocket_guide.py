@@ -18,7 +18,7 @@ from tools.pocket_guide.exams import Task, make_tasks
 from tools.pocket_guide.facts import draw_value
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
-from tools.pocket_guide.phrasing import expand, misspell, normalise, reword
+from tools.pocket_guide.phrasing import expand, misspell, normalise, reword, skip_word
 from tools.pocket_guide.styles import Saying, sentences
 from tools.pocket_guide.topics import Topic
 
@@ -71,6 +71,12 @@ def test_reword_replaces_words_by_others_of_their_group() -> None:
     assert said == {
         "how do i delete it", "how can i delete it", "how do i get rid of it",
     }  # fmt: skip
+
+
+def test_skip_word_leaves_out_a_word_of_letters() -> None:
+    said = {skip_word("does an 8b model fit", random.Random(seed)) for seed in range(60)}
+    assert said == {"an 8b model fit", "does 8b model fit", "does an 8b fit", "does an 8b model"}
+    assert skip_word("what is a token", random.Random(1)) == "what is a token"
 
 
 @pytest.mark.parametrize("text", ["deleted", "how do ideas grow", "un-delete", ""])

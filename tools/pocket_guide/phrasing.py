@@ -78,6 +78,24 @@ def misspell(text: str, rng: random.Random) -> str:
     return text[:at] + rng.choice(_NEIGHBOURS.get(letter.lower(), letter)) + text[at + 1 :]
 
 
+def skip_word(text: str, rng: random.Random) -> str:
+    """Leaves out one word of a question of five or more, as people do.
+
+    Args:
+        text: A question.
+        rng: Source of randomness.
+
+    Returns:
+        The question without a word of letters, whichever it is; a short one comes back unchanged.
+    """
+    words = text.split(" ")
+    places = [index for index, word in enumerate(words) if word.isalpha()]
+    if len(words) < 5 or not places:
+        return text
+    del words[rng.choice(places)]
+    return " ".join(words)
+
+
 def hurry(text: str, pairs: Sequence[tuple[str, str]], rng: random.Random) -> str:
     """Shortens one word the way people do when they type in a hurry.
 

@@ -6,7 +6,7 @@ import string
 from collections.abc import Collection
 
 from tools.pocket_guide.material import Material
-from tools.pocket_guide.phrasing import dress, hurry, misspell, normalise, reword
+from tools.pocket_guide.phrasing import dress, hurry, misspell, normalise, reword, skip_word
 
 
 def fill_words(pattern: str, words: dict[str, list[str]], rng: random.Random) -> str:
@@ -104,6 +104,9 @@ class Writer:
             typed = text
             while not bare and rng.random() < 0.3:
                 typed = reword(typed, frames["alike"], rng)
+            if not bare and rng.random() < 0.15:
+                # No single word must decide, or an unknown one in its place would lead astray.
+                typed = skip_word(typed, rng)
             if not bare and rng.random() < 0.2:
                 typed = rng.choice(frames["before"]) + typed
             if not bare and typed[-1:].isalnum() and rng.random() < 0.12:
