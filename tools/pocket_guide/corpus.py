@@ -121,14 +121,18 @@ class Corpus:
         return [(part, texts) for part, texts in found if texts]
 
     def plain_texts(self) -> Iterator[str]:
-        """Yields all trained questions and answers once, for the tokenizer."""
+        """Yields all trained questions and answers once, for the tokenizer.
+
+        What the model reads begins with a space, as in the chat template.
+        """
+        # So the three roles become one token each.
+        yield from ["system", "user", "assistant"] * 2000
+        for text in self._read_texts():
+            yield f" {text}"
+            yield f" {text[:1].upper()}{text[1:]}"
         rng = random.Random("plain texts")
         styles = self.material.styles
         for topic in (*self.topics, *(topic for style in styles for topic in style.topics)):
-            for texts in self.patterns[topic.id]:
-                for text in (text for same in texts for text in same):
-                    yield text
-                    yield text[:1].upper() + text[1:]
             for answer in topic.answers:
                 # Answers count for more than the many variants of questions.
                 yield from [answer] * 8
@@ -136,12 +140,20 @@ class Corpus:
                 yield from (style.dress(saying, rng)[0] for style in styles)
             yield from [topic.short] * 8
             for part in topic.follow:
-                yield from part.questions
                 yield from part.answers * 8
         for fact in self.facts:
-            yield from (text for texts in (fact.tells, fact.asks, fact.noted) for text in texts * 4)
+            yield from fact.noted * 4
             yield from [fact.unknown, *fact.said("")] * 8
-        yield from (f" {word}" for words in self.words.values() for word in words)
+
+    def _read_texts(self) -> Iterator[str]:
+        """Yields what the model reads and never writes."""
+        for own, framed in self.patterns.values():
+            yield from (text for texts in (*own, *framed) for text in texts)
+        for topic in self.topics:
+            yield from (text for part in topic.follow for text in part.questions)
+        for fact in self.facts:
+            yield from (*fact.tells, *fact.asks)
+        yield from (word for words in self.words.values() for word in words)
         yield from (text for patterns in self.systems.values() for text in patterns)
         yield from self.material.plain_systems
 

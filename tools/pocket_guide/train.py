@@ -59,8 +59,8 @@ class _Stage:
 # copy what it was told. In the end the gradients must be less noisy, so the batches are larger.
 _STAGES = (
     _Stage(0.3, (0.1, 0.35, 0.3, 0.25), 768),
-    _Stage(0.6, (0.0, 0.35, 0.15, 0.5), 768),
-    _Stage(1.0, (0.0, 0.35, 0.15, 0.5), 1536),
+    _Stage(0.6, (0.0, 0.45, 0.15, 0.4), 768),
+    _Stage(1.0, (0.0, 0.45, 0.15, 0.4), 1536),
 )
 # Most rows of single questions end a few tokens into the answer: once these are right, the rest is
 # easy.
