@@ -18,7 +18,7 @@ from tools.pocket_guide.exams import Task, make_tasks
 from tools.pocket_guide.facts import draw_value
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
-from tools.pocket_guide.phrasing import expand, misspell, normalise, reword, skip_word
+from tools.pocket_guide.phrasing import Synonyms, expand, misspell, normalise, skip_word
 from tools.pocket_guide.styles import Saying, sentences
 from tools.pocket_guide.topics import Topic
 
@@ -66,8 +66,8 @@ def test_misspell_changes_the_length_by_at_most_one(text: str, seed: int) -> Non
 
 
 def test_reword_replaces_words_by_others_of_their_group() -> None:
-    groups = [["how do i", "how can i"], ["delete", "get rid of"]]
-    said = {reword("how do i delete it", groups, random.Random(seed)) for seed in range(40)}
+    words = Synonyms([["how do i", "how can i"], ["delete", "get rid of"]])
+    said = {words.reword("how do i delete it", random.Random(seed)) for seed in range(40)}
     assert said == {
         "how do i delete it", "how can i delete it", "how do i get rid of it",
     }  # fmt: skip
@@ -81,7 +81,13 @@ def test_skip_word_leaves_out_a_word_of_letters() -> None:
 
 @pytest.mark.parametrize("text", ["deleted", "how do ideas grow", "un-delete", ""])
 def test_reword_leaves_parts_of_words_alone(text: str) -> None:
-    assert reword(text, [["delete", "erase"], ["how do i", "how to"]], random.Random(1)) == text
+    words = Synonyms([["delete", "erase"], ["how do i", "how to"]])
+    assert words.reword(text, random.Random(1)) == text
+
+
+def test_no_synonym_stands_in_two_groups(material: Material) -> None:
+    known = Counter(words for group in material.frames["alike"] for words in group)
+    assert [words for words, count in known.items() if count > 1] == []
 
 
 def test_every_answer_contains_the_keywords_of_its_topic(material: Material) -> None:

@@ -114,27 +114,35 @@ def hurry(text: str, pairs: Sequence[tuple[str, str]], rng: random.Random) -> st
     return re.sub(rf"\b{re.escape(full)}", brief, text, count=1).strip()
 
 
-def reword(text: str, groups: Sequence[Sequence[str]], rng: random.Random) -> str:
-    """Says one thing in other words.
+class Synonyms:
+    """Words that may stand for each other."""
 
-    Args:
-        text: A question in lower case.
-        groups: Words that may stand for each other, group by group.
-        rng: Source of randomness.
+    def __init__(self, groups: Sequence[Sequence[str]]) -> None:
+        """Remembers the words.
 
-    Returns:
-        The question with a word or a few replaced by others of the same group, if any fits.
-    """
-    found = [
-        (match.span(), group)
-        for group in groups
-        for words in group
-        if (match := re.search(rf"(?<![\w-]){re.escape(words)}(?![\w-])", text))
-    ]
-    if not found:
-        return text
-    (start, end), group = rng.choice(found)
-    return text[:start] + rng.choice(group) + text[end:]
+        Args:
+            groups: Words or a few words in lower case, each in one group only.
+        """
+        self._groups = {words: group for group in groups for words in group}
+        # The longest first, or "what is" would hide "so what is".
+        known = sorted(self._groups, key=len, reverse=True)
+        self._known = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])")
+
+    def reword(self, text: str, rng: random.Random) -> str:
+        """Says one thing in other words.
+
+        Args:
+            text: A question in lower case.
+            rng: Source of randomness.
+
+        Returns:
+            The question with a word or a few replaced by others of the same group, if any fits.
+        """
+        found = list(self._known.finditer(text))
+        if not found:
+            return text
+        match = rng.choice(found)
+        return text[: match.start()] + rng.choice(self._groups[match[0]]) + text[match.end() :]
 
 
 def dress(text: str, rng: random.Random) -> str:

@@ -6,7 +6,7 @@ import string
 from collections.abc import Collection
 
 from tools.pocket_guide.material import Material
-from tools.pocket_guide.phrasing import dress, hurry, misspell, normalise, reword, skip_word
+from tools.pocket_guide.phrasing import Synonyms, dress, hurry, misspell, normalise, skip_word
 
 
 def fill_words(pattern: str, words: dict[str, list[str]], rng: random.Random) -> str:
@@ -39,6 +39,7 @@ class Writer:
         self._material = material
         self._words = words
         self._avoid = avoid
+        self._synonyms = Synonyms(material.frames["alike"])
         names = {name.lower(): name for name in material.frames["capitals"]}
         self._names = names
         self._name = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
@@ -103,7 +104,7 @@ class Writer:
         for _ in range(8):
             typed = text
             while not bare and rng.random() < 0.3:
-                typed = reword(typed, frames["alike"], rng)
+                typed = self._synonyms.reword(typed, rng)
             if not bare and rng.random() < 0.15:
                 # No single word must decide, or an unknown one in its place would lead astray.
                 typed = skip_word(typed, rng)
