@@ -79,7 +79,7 @@ def encode_conversation(
         The token numbers, and for each whether the model must learn to write it. Both have the
         length of the conversation in tokens.
     """
-    start, end = tokenizer.token_to_id(IM_START), tokenizer.token_to_id(IM_END)
+    start, end = (tokenizer.encode(mark).ids[0] for mark in (IM_START, IM_END))
     newline = tokenizer.encode("\n").ids
     ids: list[int] = []
     learn: list[bool] = []
