@@ -45,10 +45,12 @@ class Conversation:
     Attributes:
         messages: Pairs of role and content.
         lead: The words before what counts in the first answer, such as a style's opening.
+        says_back: Whether answers may say back what the person said.
     """
 
     messages: tuple[tuple[str, str], ...]
     lead: str = ""
+    says_back: bool = False
 
 
 def conversations(
@@ -160,7 +162,7 @@ class _Chain:
             if self._style_turn() or self._follow_turn():
                 continue
             self._topic_turn(is_personal)
-        return Conversation(tuple(self._messages), self._lead)
+        return Conversation(tuple(self._messages), self._lead, is_personal)
 
     def make_of_facts(self, turns: int) -> Conversation:
         for _ in range(turns):
@@ -170,7 +172,7 @@ class _Chain:
                 self._tell()
             else:
                 self._ask()
-        return Conversation(tuple(self._messages), self._lead)
+        return Conversation(tuple(self._messages), self._lead, says_back=True)
 
     def _say(self, question: str, saying: Saying) -> None:
         answer, lead = saying.answer, ""

@@ -16,7 +16,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, VOCAB_SIZE
+from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, IM_START, VOCAB_SIZE
 from tools.pocket_guide.conversations import Conversation, conversations
 from tools.pocket_guide.copying import add_copying_heads, repeats
 from tools.pocket_guide.corpus import Corpus
@@ -67,6 +67,9 @@ _STAGES = (
 _SHORTENED_SHARE = 0.85
 _SHORTENED_TOKENS = (2, 8)
 _REPEATED_TOKENS = 384
+# Some tokens of a single question are hidden, or the first word that gives a topic away would do:
+# others then have to be known as well, and a word that was never seen leads astray less.
+_HIDDEN_SHARE = 0.08
 
 _Row = tuple[list[int], list[bool]]
 _Batch = tuple[torch.Tensor, torch.Tensor]
@@ -164,10 +167,15 @@ def batches(
 def _short_rows(
     source: Iterator[Conversation], tokenizer: Tokenizer, rng: random.Random
 ) -> Iterator[_Row]:
-    """Cuts most rows a few tokens into the content of their first answer."""
+    """Cuts most rows a few tokens into the content of their first answer, and hides some tokens."""
+    [hidden] = tokenizer.encode(END_OF_TEXT).ids
+    marks = {*tokenizer.encode(IM_START).ids, *tokenizer.encode(IM_END).ids}
     for conversation in source:
         ids, learn = encode_conversation(tokenizer, conversation.messages)
         end = len(ids)
+        for place in range(0 if conversation.says_back else learn.index(True)):
+            if rng.random() < _HIDDEN_SHARE and ids[place] not in marks:
+                ids[place] = hidden
         if rng.random() < _SHORTENED_SHARE:
             lead = len(tokenizer.encode(conversation.lead).ids)
             end = min(end, learn.index(True) + lead + rng.randint(*_SHORTENED_TOKENS))
