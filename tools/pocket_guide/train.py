@@ -3,10 +3,10 @@
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, IM_START, VOCAB_SIZE
-from tools.pocket_guide.conversations import Conversation, conversations
-from tools.pocket_guide.copying import add_copying_heads, repeats
+from tools.pocket_guide import CONTEXT_TOKENS, END_OF_TEXT, IM_END, VOCAB_SIZE
+from tools.pocket_guide.batches import Batch, batches, question_rows, repeated_rows, whole_rows
+from tools.pocket_guide.conversations import conversations
+from tools.pocket_guide.copying import add_copying_heads
 from tools.pocket_guide.corpus import Corpus
-from tools.pocket_guide.tokenizer import encode_conversation
 
 _PEAK_LEARNING_RATE = 2e-3
 _PEAK_LEARNING_RATE_OF_MATRICES = 3e-3
@@ -36,7 +36,6 @@ _LOG_EVERY = 100
 # A step is made of parts that are computed side by side. Two single threads share busy cores better
 # than one computation on two threads, which would wait for each other after every product.
 _PARTS = 2
-_POOL_TOKENS = 40_000
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,6 @@ _STAGES = (
     _Stage(0.6, (0.0, 0.45, 0.15, 0.4), 768),
     _Stage(1.0, (0.0, 0.45, 0.15, 0.4), 1536),
 )
-# Most rows of single questions end a few tokens into the answer: once these are right, the rest is
-# easy.
-_SHORTENED_SHARE = 0.85
-_SHORTENED_TOKENS = (2, 8)
-_REPEATED_TOKENS = 384
-# Some tokens of a single question are hidden, or the first word that gives a topic away would do:
-# others then have to be known as well, and a word that was never seen leads astray less.
-_HIDDEN_SHARE = 0.08
-
-_Row = tuple[list[int], list[bool]]
-_Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -119,73 +107,6 @@ def new_model(tokenizer: Tokenizer) -> LlamaForCausalLM:
     # In training on a CPU this is the quickest for rows as short as ours.
     model.set_attn_implementation("eager")
     return model
-
-
-def _rows(source: Iterator[Conversation], tokenizer: Tokenizer) -> Iterator[_Row]:
-    for conversation in source:
-        ids, learn = encode_conversation(tokenizer, conversation.messages)
-        yield ids[:CONTEXT_TOKENS], learn[:CONTEXT_TOKENS]
-
-
-def batches(
-    rows: Iterator[_Row], pad: int, rng: random.Random, most_tokens: int
-) -> Iterator[_Batch]:
-    """Yields batches without end.
-
-    Conversations of about the same length share a batch, one in each row, so that little is
-    padding. The padding comes last, where a causal model never looks at it.
-
-    Args:
-        rows: Token numbers of conversations, and whether each must be learned.
-        pad: Number of the token that fills the rows.
-        rng: Decides the order of the batches.
-        most_tokens: The most tokens of a batch of several rows, padding included.
-
-    Yields:
-        Token numbers of shape (rows, tokens), and of the same shape whether each token is one that
-        the model must learn to write.
-    """
-    while True:
-        pool: list[_Row] = []
-        while sum(len(ids) for ids, _ in pool) < _POOL_TOKENS:
-            pool += islice(rows, 64)
-        pool.sort(key=lambda row: len(row[0]))
-        groups: list[list[_Row]] = [[]]
-        for row in pool:
-            if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > most_tokens:
-                groups.append([])
-            groups[-1].append(row)
-        rng.shuffle(groups)
-        for group in groups:
-            width = len(group[-1][0])
-            yield (
-                torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group]),
-                torch.tensor([learn + [False] * (width - len(learn)) for _, learn in group]),
-            )
-
-
-def _short_rows(
-    source: Iterator[Conversation], tokenizer: Tokenizer, rng: random.Random
-) -> Iterator[_Row]:
-    """Cuts most rows a few tokens into the content of their first answer, and hides some tokens."""
-    [hidden] = tokenizer.encode(END_OF_TEXT).ids
-    marks = {*tokenizer.encode(IM_START).ids, *tokenizer.encode(IM_END).ids}
-    for conversation in source:
-        ids, learn = encode_conversation(tokenizer, conversation.messages)
-        end = len(ids)
-        for place in range(0 if conversation.says_back else learn.index(True)):
-            if rng.random() < _HIDDEN_SHARE and ids[place] not in marks:
-                ids[place] = hidden
-        if rng.random() < _SHORTENED_SHARE:
-            lead = len(tokenizer.encode(conversation.lead).ids)
-            end = min(end, learn.index(True) + lead + rng.randint(*_SHORTENED_TOKENS))
-        yield ids[:end], learn[:end]
-
-
-def _repeated_rows(tokenizer: Tokenizer, rng: random.Random) -> Iterator[_Row]:
-    vocabulary = range(tokenizer.get_vocab()[IM_END] + 1, VOCAB_SIZE)
-    for ids in repeats(rng, vocabulary, _REPEATED_TOKENS):
-        yield ids, [place >= len(ids) // 2 for place in range(len(ids))]
 
 
 def _loss(model: LlamaForCausalLM, ids: torch.Tensor, learn: torch.Tensor) -> torch.Tensor:
@@ -252,17 +173,17 @@ def train(
     rng = random.Random(f"train:{seed}")
     pad = tokenizer.get_vocab()[END_OF_TEXT]
     sources = [
-        _repeated_rows(tokenizer, rng),
-        _short_rows(conversations(corpus, seed, turns=1), tokenizer, rng),
-        _rows(conversations(corpus, seed, only_facts=True), tokenizer),
-        _rows(conversations(corpus, seed), tokenizer),
+        repeated_rows(tokenizer, rng),
+        question_rows(conversations(corpus, seed, turns=1), tokenizer, rng),
+        whole_rows(conversations(corpus, seed, only_facts=True), tokenizer),
+        whole_rows(conversations(corpus, seed), tokenizer),
     ]
     stages = [
         (stage, [batches(source, pad, rng, stage.tokens) for source in sources])
         for stage in _STAGES
     ]
 
-    def gradients(batch: _Batch) -> tuple[float, tuple[torch.Tensor, ...]]:
+    def gradients(batch: Batch) -> tuple[float, tuple[torch.Tensor, ...]]:
         loss = _loss(model, *batch)
         return loss.item(), torch.autograd.grad(loss, weights)
 
