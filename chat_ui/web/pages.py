@@ -4,6 +4,9 @@ An open page is named by a `session_hash` that its browser draws with Math.rando
 addresses, and whoever knows it gets what Gradio streams to that page. So it is bound here to the
 visitor who used it first. What Gradio keeps for a page goes with it, and before that where nobody
 fetches it (`outbox.py`).
+
+A page's streams are numbered by the page itself, so that it can be told which has ended here:
+`assets/js/streams.js` says what for.
 """
 
 import asyncio
@@ -27,6 +30,8 @@ EVENTS: Final = 32
 # What nobody fetched for so long is dropped. Whoever comes back later asks anew.
 UNFETCHED_S: Final = 30.0
 SWEEP_S: Final = 10.0
+# How Gradio 6.31 writes the last message of a stream.
+CLOSE: Final = b'data: {"msg":"close_stream"'
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +46,7 @@ class OpenPage:
         streams: how many streams of it are open.
         sending: how many of them are sending something.
         was_idle: whether there was nothing to do for it at the last sweep either.
+        ended: the newest of its streams that has ended; 0 where there is none.
     """
 
     name: str
@@ -50,6 +56,11 @@ class OpenPage:
     streams: int = 0
     sending: int = 0
     was_idle: bool = False
+    ended: int = 0
+
+    def note_end(self, stream: int) -> None:
+        """A stream of it brings nothing from now on."""
+        self.ended = max(self.ended, stream)
 
 
 class Pages:
@@ -117,10 +128,13 @@ class Pages:
         return self._outbox.knows(page.name)
 
     @contextmanager
-    def streaming(self, page: OpenPage, send: Send) -> Iterator[Send]:
-        """While a stream of it is open; gives what it sends with."""
+    def streaming(self, page: OpenPage, send: Send, number: int = 0) -> Iterator[Send]:
+        """While a stream of it, with this number, is open; gives what it sends with."""
 
         async def send_noted(message: Message) -> None:
+            # Before it is sent, which may take a while: an event that begins meanwhile misses it.
+            if message.get("body", b"").startswith(CLOSE):
+                page.note_end(number)
             page.sending += 1
             try:
                 await send(message)
@@ -135,6 +149,7 @@ class Pages:
             yield send_noted
         finally:
             page.streams -= 1
+            page.note_end(number)
 
     def sweep(self) -> None:
         """Drop what nobody fetched, and end streams that wait for nothing."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import gradio as gr
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +26,9 @@ from chat_ui.web.refusal import refusal
 JOIN: Final = "/gradio_api/queue/join"
 CALL: Final = "/gradio_api/component_server"
 STREAM: Final = "/gradio_api/queue/data"
+# Of a stream: which of the page's it is, a number. Of an event's answer: which has ended.
+NUMBER: Final = "x-chat-ui-stream"
+ENDED: Final = "x-chat-ui-stream-ended"
 # As many open pages as are remembered for each whose state Gradio keeps.
 PAGES_PER_SESSION: Final = 8
 
@@ -111,10 +114,16 @@ class PostMiddleware:
         async def receive_again() -> Message:
             return first.pop() if first else await receive()
 
+        async def send_ended(message: Message) -> None:
+            # The event is Gradio's by now, and a stream that has not ended will bring it.
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[ENDED] = str(page.ended)
+            await send(message)
+
         if isinstance(post, Call) and post.fn_name == EXPORT:
             await self._exports.pass_on(self._app, scope, receive_again, send)
         else:
-            await self._app(scope, receive_again, send)
+            await self._app(scope, receive_again, send_ended if path == JOIN else send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a page fetch what is there for it, and what comes while something runs."""
@@ -125,9 +134,10 @@ class PostMiddleware:
         elif page.streams >= STREAMS:
             await refusal(429, FETCHES_ALREADY, 10)(scope, receive, send)
         elif not self._pages.has_news(page):
+            page.note_end(_number(scope))
             await _nothing(is_known=self._pages.knows(page))(scope, receive, send)
         else:
-            with self._pages.streaming(page, send) as send_noted:
+            with self._pages.streaming(page, send, _number(scope)) as send_noted:
                 await self._fetch(page, scope, receive, send_noted)
 
     async def _fetch(self, page: OpenPage, scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,6 +160,12 @@ class PostMiddleware:
         except (ValueError, RecursionError):  # of JSON, of UTF-8, and pydantic's
             return None
         return call if (call.component_id, call.fn_name) in self._calls else None
+
+
+def _number(scope: Scope) -> int:
+    """A stream's; 0 of what is no page of ours."""
+    given = Headers(scope=scope).get(NUMBER, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
 
 
 def _nonsense() -> PlainTextResponse:

@@ -29,6 +29,27 @@ PICKED_UP = """(seen) => {
   return words.length > seen;
 }"""
 
+# The last message of each stream arrives late, and all else at once.
+LATE_CLOSE = """(() => {
+  const fetched = window.fetch;
+  const decoder = new TextDecoder(), encoder = new TextEncoder();
+  window.fetch = async (...args) => {
+    const answer = await fetched(...args);
+    if (!String(args[0]?.url ?? args[0]).includes("/queue/data")) return answer;
+    const late = new TransformStream({
+      async transform(chunk, out) {
+        const text = decoder.decode(chunk, { stream: true });
+        const [news, ...close] = text.split(/(?=data: {"msg":"close_stream")/);
+        if (news) out.enqueue(encoder.encode(news));
+        if (!close.length) return;
+        await new Promise((go) => setTimeout(go, 700));
+        out.enqueue(encoder.encode(close.join("")));
+      },
+    });
+    return new Response(answer.body.pipeThrough(late), answer);
+  };
+})()"""
+
 
 @pytest.fixture
 def relay(server: Server) -> Iterator[Relay]:
@@ -112,4 +133,15 @@ def test_an_answer_that_ended_meanwhile_is_whole(server: Server, relay: Relay, p
     expect(away(page)).to_be_hidden()
     expect(answers(page)).to_have_text([words(100)])
     expect(button(page, "Stop")).to_be_hidden()
+    expect(page.locator("#status")).to_contain_text(re.compile("First token"))
+
+
+def test_what_is_asked_for_while_a_stream_is_being_closed_is_brought(
+    server: Server, page: Page
+) -> None:
+    page.add_init_script(LATE_CLOSE)
+    open_chat(page, server.url)
+    send(page, "Hello")
+    assert wait_until_answered(page, 1) == "You said: Hello"
+    conversation_id(page)
     expect(page.locator("#status")).to_contain_text(re.compile("First token"))

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 import gradio as gr
+import orjson
 import pytest
-from gradio.server_messages import ProcessStartsMessage
+from gradio.server_messages import CloseStreamMessage, ProcessStartsMessage
 from starlette.types import Message, Scope
 
 from chat_ui.web.outbox import Outbox
@@ -102,6 +103,27 @@ def test_what_nobody_fetches_is_dropped_and_no_longer_counts(demo, pages, clock)
         assert not keeps(demo, "lazy")
         assert not pages._watched
         assert pages.begins(page)
+
+    asyncio.run(run())
+
+
+def test_a_stream_has_ended_before_its_last_message_is_on_its_way(demo, pages):
+    async def run() -> None:
+        page = used(pages, "closes")
+        sent = []
+
+        async def note(message: Message) -> None:
+            sent.append((message["body"], page.ended))
+
+        news = b'data: {"msg":"close_stream?"}\n\n'
+        close = b"data: " + orjson.dumps(CloseStreamMessage().model_dump()) + b"\n\n"
+        with pages.streaming(page, note, 2) as send, pages.streaming(page, note, 1):
+            for body in (news, close, b""):
+                await send({"type": "http.response.body", "body": body})
+        assert sent == [(news, 0), (close, 2), (b"", 2)]
+        with pages.streaming(page, note, 3):
+            assert page.ended == 2
+        assert page.ended == 3, "one that breaks off has ended, too"
 
     asyncio.run(run())
 

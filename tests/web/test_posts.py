@@ -17,7 +17,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chat_ui.settings import Settings
 from chat_ui.ui import page
 from chat_ui.web.pages import EVENTS, PAGES_PER_VISITOR, STREAMS
-from chat_ui.web.posts import CALL, JOIN, PAGES_PER_SESSION, STREAM, PostMiddleware
+from chat_ui.web.posts import (
+    CALL,
+    ENDED,
+    JOIN,
+    NUMBER,
+    PAGES_PER_SESSION,
+    STREAM,
+    PostMiddleware,
+)
 from tests.ui.conftest import FakeService
 from tests.web.fake_queue import fetch, put
 
@@ -237,3 +245,24 @@ def test_a_stream_of_a_page_whose_events_were_dropped_says_so_as_gradio_does(cli
 @pytest.mark.parametrize("query", ["", "?session_hash=a1&session_hash=b2", "?session=a1"])
 def test_a_stream_is_of_one_page(client, query):
     assert client.get(STREAM + query, headers={"owner": "ann"}).status_code == 410
+
+
+def test_the_answer_to_an_event_says_which_stream_has_ended(client, demo):
+    def ended(page: str) -> str:
+        post = join(demo, "stop", ["c1"], session_hash=page)
+        said: str = client.post(JOIN, json=post, headers={"owner": "ann"}).headers[ENDED]
+        return said
+
+    def stream(page: str, number: str | bytes) -> str:
+        headers: dict[str, str | bytes] = {"owner": "ann", NUMBER: number}
+        return client.get(f"{STREAM}?session_hash={page}", headers=headers).text
+
+    assert ended("ends") == "0"
+    assert stream("ends", "1") == "news"
+    assert ended("ends") == "1"
+    assert stream("ends", "2") == "news"
+    assert "close_stream" in stream("ends", "3")
+    assert ended("ends") == "3"
+    for none in ("", "-4", "x", b"\xb2", "9" * 5000):
+        stream("ends", none)
+    assert [ended("ends"), ended("other")] == ["3", "0"]
