@@ -19,7 +19,7 @@
   window.fetch = async (...args) => {
     const [request] = args;
     const [, asked] = /\/gradio_api\/queue\/(join|data)\b/.exec(String(request?.url ?? request)) ?? [];
-    if (asked === "data") {
+    if (asked === "data" && request instanceof Request) {
       streams.newest += 1;
       request.headers.set("X-Chat-UI-Stream", streams.newest);
       // It takes leave of each stream in this way, of one that has ended, too.
