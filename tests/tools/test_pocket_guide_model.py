@@ -104,17 +104,26 @@ def test_tokenizer_round_trips_emoji_and_other_scripts(tokenizer: Any) -> None:
 def test_template_with_system_message(tokenizer: Any) -> None:
     text = tokenizer.apply_chat_template(CONVERSATION, tokenize=False, add_generation_prompt=True)
     assert text == (
-        "<|im_start|>system\nAnswer in one sentence.<|im_end|>\n"
-        "<|im_start|>user\nWhat are you?<|im_end|>\n"
+        "<|im_start|>system\n Answer in one sentence.<|im_end|>\n"
+        "<|im_start|>user\n What are you?<|im_end|>\n"
         "<|im_start|>assistant\nI am Pocket Guide.<|im_end|>\n"
-        "<|im_start|>user\nAnd who made you?<|im_end|>\n"
+        "<|im_start|>user\n And who made you?<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
 
 def test_template_without_system_message_or_prompt(tokenizer: Any) -> None:
     text = tokenizer.apply_chat_template(CONVERSATION[1:2], tokenize=False)
-    assert text == "<|im_start|>user\nWhat are you?<|im_end|>\n"
+    assert text == "<|im_start|>user\n What are you?<|im_end|>\n"
+
+
+def test_a_word_has_the_same_tokens_at_the_start_of_a_message_as_in_an_answer(
+    tokenizer: Any,
+) -> None:
+    told = [{"role": "user", "content": "Zelmira is my name"}]
+    ids = tokenizer.apply_chat_template(told, return_dict=True)["input_ids"]
+    said = tokenizer(" Zelmira", add_special_tokens=False)["input_ids"]
+    assert any(ids[at : at + len(said)] == said for at in range(len(ids)))
 
 
 def test_training_tokens_are_those_of_the_template(tokenizer: Any) -> None:
