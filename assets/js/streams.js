@@ -1,19 +1,20 @@
-// Gradio's client opens a stream for the events that it asks for, and no second one while it holds that for open.
-// What the server ends may still be on its way then: an event asked for just before it arrives would be brought by
-// no stream, and its end never come. So the streams are numbered, the answer to each event says which of them had
-// ended (web/posts.py), and Gradio's client gets that answer once it knows that end itself.
+// Gradio's client opens a stream for the events that it asks for, and no second one while it takes the first for
+// open. The server may have ended that already, and the news be still on its way: an event that is accepted just
+// then would be brought by no stream, and the page wait for ever. So the page numbers its streams, the answer to each
+// event says which of them the server has ended (web/posts.py), and Gradio's client gets that answer only when it
+// has closed the same stream itself.
 (() => {
   "use strict";
   const ui = (window.chatUI ??= {});
   if (ui.streams) return;
 
-  // Who does not hear of it for so long has a dead connection, and gets nothing before it is a new page.
-  const KNOWN_MS = 15000;
+  // An end that takes longer to arrive never will: the connection is dead. So nothing waits for ever here.
+  const END_ARRIVES_MS = 15000;
 
   const streams = (ui.streams = { newest: 0 });
-  let known = Promise.resolve(); // that the newest has ended
+  let closed = Promise.resolve(); // the newest, by Gradio's client
 
-  const late = () => new Promise((go) => { setTimeout(go, KNOWN_MS); });
+  const tooLate = () => new Promise((go) => { setTimeout(go, END_ARRIVES_MS); });
 
   const fetched = window.fetch;
   window.fetch = async (...args) => {
@@ -22,12 +23,12 @@
     if (asked === "data" && request instanceof Request) {
       streams.newest += 1;
       request.headers.set("X-Chat-UI-Stream", streams.newest);
-      // It takes leave of each stream in this way, of one that has ended, too.
-      known = new Promise((go) => { request.signal.addEventListener("abort", go, { once: true }); });
+      // The client closes every stream by aborting it, one that the server has ended, too.
+      closed = new Promise((go) => { request.signal.addEventListener("abort", go, { once: true }); });
     }
     const answer = await fetched(...args);
     const ended = Number(answer.headers.get("X-Chat-UI-Stream-Ended"));
-    if (asked === "join" && ended && ended === streams.newest) await Promise.race([known, late()]);
+    if (asked === "join" && ended && ended === streams.newest) await Promise.race([closed, tooLate()]);
     return answer;
   };
 })();

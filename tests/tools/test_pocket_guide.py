@@ -62,9 +62,6 @@ def test_misspell_changes_the_length_by_at_most_one(text: str, seed: int) -> Non
     assert abs(len(misspell(text, random.Random(seed))) - len(text)) <= 1
 
 
-# Material.
-
-
 def test_reword_replaces_words_by_others_of_their_group() -> None:
     words = Synonyms([["how do i", "how can i"], ["delete", "get rid of"]])
     said = {words.reword("how do i delete it", random.Random(seed)) for seed in range(40)}
@@ -83,6 +80,9 @@ def test_skip_word_leaves_out_a_word_of_letters() -> None:
 def test_reword_leaves_parts_of_words_alone(text: str) -> None:
     words = Synonyms([["delete", "erase"], ["how do i", "how to"]])
     assert words.reword(text, random.Random(1)) == text
+
+
+# Material.
 
 
 def test_no_synonym_stands_in_two_groups(material: Material) -> None:

@@ -49,7 +49,7 @@ def test_what_is_told_in_a_conversation_is_marked(corpus: Corpus) -> None:
     assert 0.04 < sum(each.says_back for each in asked) / len(asked) < 0.2
 
 
-def test_batches_hold_each_row_once_and_no_more_tokens_than_asked_for(
+def test_batches_hold_whole_rows_and_no_more_tokens_than_asked_for(
     corpus: Corpus, tokenizer: Tokenizer
 ) -> None:
     rows = list(islice(whole_rows(conversations(corpus, 9), tokenizer), 640))

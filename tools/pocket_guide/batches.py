@@ -30,7 +30,15 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def whole_rows(source: Iterator[Conversation], tokenizer: Tokenizer) -> Iterator[Row]:
-    """Yields whole conversations, cut at the end of the context."""
+    """Yields whole conversations.
+
+    Args:
+        source: What they are made of.
+        tokenizer: Turns them into tokens.
+
+    Yields:
+        Rows of at most `CONTEXT_TOKENS` tokens, of which the answers are learned.
+    """
     for conversation in source:
         ids, learn = encode_conversation(tokenizer, conversation.messages)
         yield ids[:CONTEXT_TOKENS], learn[:CONTEXT_TOKENS]
@@ -100,7 +108,15 @@ def question_rows(
 
 
 def repeated_rows(tokenizer: Tokenizer, rng: random.Random) -> Iterator[Row]:
-    """Yields random tokens that repeat, of which the model learns to write the second half."""
+    """Yields random tokens that repeat, without end.
+
+    Args:
+        tokenizer: Tells which tokens are special, and never drawn.
+        rng: Source of randomness.
+
+    Yields:
+        Rows of at most `_REPEATED_TOKENS` tokens, of which the second half is learned.
+    """
     vocabulary = range(tokenizer.get_vocab()[IM_END] + 1, VOCAB_SIZE)
     for ids in repeats(rng, vocabulary, _REPEATED_TOKENS):
         yield ids, [place >= len(ids) // 2 for place in range(len(ids))]

@@ -201,8 +201,8 @@ def train(
                 progress = max(progress, elapsed / (60 * budget.minutes))
             if progress >= 1:
                 break
-            stage, made = next(each for each in stages if progress < each[0].until)
-            parts = [next(each) for each in rng.choices(made, stage.shares, k=_PARTS)]
+            stage, sources_of_stage = next(each for each in stages if progress < each[0].until)
+            parts = [next(each) for each in rng.choices(sources_of_stage, stage.shares, k=_PARTS)]
             results = list(pool.map(gradients, parts))
             for weight, *found in zip(weights, *(each for _, each in results), strict=True):
                 weight.grad = torch.stack(found).mean(0)

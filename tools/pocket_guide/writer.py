@@ -95,7 +95,7 @@ class Writer:
         Args:
             text: The question in lower case without a final sign.
             rng: Source of randomness.
-            bare: Whether it takes no words around it.
+            bare: Whether its words stay as they are, with none around them.
 
         Returns:
             The question with words around it, slips, capitals and signs, or none of these.
