@@ -18,7 +18,7 @@ from tools.pocket_guide.exams import Task, make_tasks
 from tools.pocket_guide.facts import draw_value
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
-from tools.pocket_guide.phrasing import Synonyms, expand, misspell, normalise, skip_word
+from tools.pocket_guide.phrasing import Synonyms, expand, hold_out, misspell, normalise, skip_word
 from tools.pocket_guide.styles import Saying, sentences
 from tools.pocket_guide.topics import Topic
 
@@ -60,6 +60,15 @@ def test_normalise_keeps_a_text_of_signs_only() -> None:
 @given(st.text(min_size=1), st.integers(0, 100))
 def test_misspell_changes_the_length_by_at_most_one(text: str, seed: int) -> None:
     assert abs(len(misspell(text, random.Random(seed))) - len(text)) <= 1
+
+
+def test_what_is_added_hardly_changes_what_is_held_out() -> None:
+    texts = [f"way {number} to ask" for number in range(100)]
+    held = hold_out(texts, 10, "key")
+    assert len(set(held)) == 10
+    assert held != hold_out(texts, 10, "other key")
+    more = [f"another way, the {number}th" for number in range(10)]
+    assert len(set(held) & set(hold_out(more + texts, 11, "key"))) >= 8
 
 
 def test_reword_replaces_words_by_others_of_their_group() -> None:

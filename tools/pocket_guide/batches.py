@@ -91,7 +91,7 @@ def question_rows(
 
     Yields:
         Rows of which most end a few tokens into the content of the answer. In place of some tokens
-        of the question stands `END_OF_TEXT`, but for those that the answer may say back.
+        before the answer stands `END_OF_TEXT`, but where something told may be said back.
     """
     [hidden] = tokenizer.encode(END_OF_TEXT).ids
     marks = {*tokenizer.encode(IM_START).ids, *tokenizer.encode(IM_END).ids}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tools.pocket_guide import facts
 from tools.pocket_guide.material import Material
-from tools.pocket_guide.phrasing import expand, normalise
+from tools.pocket_guide.phrasing import expand, hold_out, normalise
 from tools.pocket_guide.styles import Saying
 from tools.pocket_guide.topics import ASKED_AFTERWARDS, FollowUp, Topic
 from tools.pocket_guide.writer import Writer, fill_words
@@ -159,32 +159,31 @@ class Corpus:
 
     @staticmethod
     def _split(topic: Topic, seed: int) -> tuple[set[str], list[str]]:
-        rng = random.Random(f"{seed}:{topic.split_key}")
+        key = f"{seed}:{topic.split_key}"
         held: set[str] = set()
         if len(topic.own) >= 4:
-            held |= set(rng.sample(topic.own, max(1, round(len(topic.own) / 10))))
+            held |= set(hold_out(topic.own, max(1, round(len(topic.own) / 10)), key))
         if topic.framed:
-            held |= set(rng.sample(topic.framed, max(1, round(len(topic.framed) / 20))))
+            held |= set(hold_out(topic.framed, max(1, round(len(topic.framed) / 20)), key))
         return {*topic.own, *topic.framed} - held, sorted(held)
 
     def _split_systems(self, seed: int) -> None:
         self.systems: dict[str, list[str]] = {}
         self.held_out_systems: dict[str, list[str]] = {}
         for style in self.material.styles:
-            rng = random.Random(f"{seed}:{style.id}")
             # The first is the plainest one, and shows what the style is about.
             rest = style.systems[1:]
-            held = rng.sample(rest, max(1, round(len(rest) * _HELD_OUT_SYSTEMS)))
+            count = max(1, round(len(rest) * _HELD_OUT_SYSTEMS))
+            held = hold_out(rest, count, f"{seed}:{style.id}")
             self.held_out_systems[style.id] = held
             self.systems[style.id] = [text for text in style.systems if text not in held]
 
     def _split_afterwards(self, seed: int) -> None:
-        rng = random.Random(f"{seed}:afterwards")
         said = {question for turns in self.material.dialogues for question, _ in turns}
         self.held_out_afterwards: dict[str, list[str]] = {}
         for kind in ASKED_AFTERWARDS:
             texts = [text for text in self.material.frames[kind] if text not in said]
-            held = rng.sample(texts, round(len(texts) * _HELD_OUT_AFTERWARDS))
+            held = hold_out(texts, round(len(texts) * _HELD_OUT_AFTERWARDS), f"{seed}:{kind}")
             self.held_out_afterwards[kind] = held
 
     def _always_trained(self) -> set[str]:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tools.pocket_guide.phrasing import expand
+from tools.pocket_guide.phrasing import expand, hold_out
 
 VALUE_MARK = "{v}"
 
@@ -72,14 +72,14 @@ def split(facts: tuple[Fact, ...], seed: int) -> tuple[tuple[Fact, ...], tuple[F
     Returns:
         What is trained, and what is held out, with the same kinds in the same order.
     """
-    halves = [_split(fact, random.Random(f"{seed}:{fact.id}")) for fact in facts]
+    halves = [_split(fact, f"{seed}:{fact.id}") for fact in facts]
     return tuple(trained for trained, _ in halves), tuple(held_out for _, held_out in halves)
 
 
-def _split(fact: Fact, rng: random.Random) -> tuple[Fact, Fact]:
+def _split(fact: Fact, key: str) -> tuple[Fact, Fact]:
     halves = []
     for texts in (fact.tells, fact.asks, fact.values):
-        held = set(rng.sample(texts, round(len(texts) * _HELD_OUT_SHARE)))
+        held = set(hold_out(texts, round(len(texts) * _HELD_OUT_SHARE), key))
         halves.append(
             (
                 tuple(text for text in texts if text not in held),

@@ -1,8 +1,9 @@
 """Variants of a question: alternatives written in braces, spelling slips, letter case."""
 
+import hashlib
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _GROUP = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 _NOT_WORD = re.compile(r"[^\w+\-.*/']+")
@@ -14,6 +15,25 @@ _NEIGHBOURS = {
     "q": "wa", "r": "et", "s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc",
     "y": "tu", "z": "x",
 }  # fmt: skip
+
+
+def hold_out(texts: Iterable[str], count: int, key: str) -> list[str]:
+    """Chooses texts that are not trained.
+
+    Args:
+        texts: All of them.
+        count: How many to hold out.
+        key: Another one makes another choice.
+
+    Returns:
+        The texts, in the order of digests that depend on nothing but the key and the text itself:
+        what is added later changes the choice of the others hardly at all.
+    """
+
+    def digest(text: str) -> bytes:
+        return hashlib.sha256(f"{key}:{text}".encode()).digest()
+
+    return sorted(texts, key=digest)[:count]
 
 
 def expand(pattern: str) -> list[str]:

@@ -108,6 +108,9 @@ class Writer:
             if not bare and rng.random() < 0.15:
                 # No single word must decide, or an unknown one in its place would lead astray.
                 typed = skip_word(typed, rng)
+            if normalise(typed) in self._avoid:
+                # With words around it would be hard to tell from the held-out question.
+                continue
             if not bare and rng.random() < 0.2:
                 typed = rng.choice(frames["before"]) + typed
             if not bare and typed[-1:].isalnum() and rng.random() < 0.12:
