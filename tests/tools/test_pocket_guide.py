@@ -15,7 +15,7 @@ from tools.pocket_guide import PARAMETERS
 from tools.pocket_guide.conversations import conversations as endless
 from tools.pocket_guide.corpus import Corpus
 from tools.pocket_guide.exams import Task, make_tasks
-from tools.pocket_guide.facts import draw_value
+from tools.pocket_guide.facts import draw_value, splice
 from tools.pocket_guide.keywords import has_keywords
 from tools.pocket_guide.material import Material, load
 from tools.pocket_guide.phrasing import Synonyms, expand, hold_out, misspell, normalise, skip_word
@@ -259,6 +259,26 @@ def test_values_are_mostly_words_that_no_list_has(corpus: Corpus) -> None:
         listed = {value.lower() for value in fact.values}
         drawn = [draw_value(fact, rng, corpus.everyday).lower() for _ in range(400)]
         assert 0.15 < sum(value in listed for value in drawn) / len(drawn) < 0.5
+
+
+def test_no_text_that_asks_for_a_fact_in_the_evaluation_is_trained_by_another_pattern(
+    corpus: Corpus,
+) -> None:
+    for trained, held_out in zip(corpus.facts, corpus.held_out_facts, strict=True):
+        for name in ("tells", "asks"):
+            texts, held = (
+                {normalise(text) for pattern in getattr(fact, name) for text in expand(pattern)}
+                for fact in (trained, held_out)
+            )
+            assert texts.isdisjoint(held)
+
+
+def test_a_spliced_word_begins_like_one_word_and_ends_like_another() -> None:
+    rng = random.Random(4)
+    words = {splice(rng, ("penguin", "table")) for _ in range(200)}
+    assert {word[0] for word in words} == {"p", "t"}
+    assert {word[-1] for word in words} == {"n", "e"}
+    assert len(words) > 50
 
 
 def test_no_everyday_word_is_a_value_of_the_evaluation(corpus: Corpus) -> None:

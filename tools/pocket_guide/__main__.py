@@ -19,7 +19,7 @@ from tools.pocket_guide.train import Budget, train
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.pocket_guide", description=__doc__)
-    parser.add_argument("--steps", type=int, default=9000, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=10500, help="optimizer steps")
     parser.add_argument("--minutes", type=float, default=0.0, help="end training after so long")
     parser.add_argument("--export-every", type=int, default=0, help="steps between early exports")
     parser.add_argument("--seed", type=int, default=1)

@@ -14,7 +14,7 @@ from tools.pocket_guide.writer import fill_words
 # Relative frequency of topics: small talk is easy, and long answers cost many tokens.
 _WEIGHT_BARE = 0.8
 _WEIGHT_LONG = 0.7
-_WEIGHT_OFF_TOPIC = 14.0
+_WEIGHT_OFF_TOPIC = 24.0
 _WEIGHT_MEMORY = 0.14
 _LONG_ANSWER_CHARS = 500
 
@@ -162,7 +162,9 @@ class _Chain:
             if self._style_turn() or self._follow_turn():
                 continue
             self._topic_turn(is_personal)
-        return Conversation(tuple(self._messages), self._lead, is_personal)
+        # A size and a precision that are asked about stand in the answer, too.
+        is_sized = self._topic is not None and self._topic.size is not None
+        return Conversation(tuple(self._messages), self._lead, is_personal or is_sized)
 
     def make_of_facts(self, turns: int) -> Conversation:
         for _ in range(turns):

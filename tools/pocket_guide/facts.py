@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tools.pocket_guide.phrasing import expand, hold_out
+from tools.pocket_guide.phrasing import expand, hold_out, normalise
 
 VALUE_MARK = "{v}"
 
@@ -62,6 +62,12 @@ def invent(rng: random.Random) -> str:
     return "".join(parts) + rng.choice(_CODAS)
 
 
+def splice(rng: random.Random, words: Sequence[str]) -> str:
+    """Makes up a word from the beginning of one word and the end of another."""
+    head, tail = rng.choice(words), rng.choice(words)
+    return head[: rng.randint(1, len(head))] + tail[rng.randrange(len(tail)) :]
+
+
 def split(facts: tuple[Fact, ...], seed: int) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """Splits ways to tell, ways to ask and values.
 
@@ -80,9 +86,11 @@ def _split(fact: Fact, key: str) -> tuple[Fact, Fact]:
     halves = []
     for texts in (fact.tells, fact.asks, fact.values):
         held = set(hold_out(texts, round(len(texts) * _HELD_OUT_SHARE), key))
+        # Two patterns may stand for the same text.
+        said = {normalise(text) for pattern in held for text in expand(pattern)}
         halves.append(
             (
-                tuple(text for text in texts if text not in held),
+                tuple(text for text in texts if said.isdisjoint(map(normalise, expand(text)))),
                 tuple(text for text in texts if text in held),
             )
         )
@@ -116,7 +124,7 @@ def draw_value(
         return str(number)
     kind = 1.0 if is_held_out else rng.random()
     if kind < _INVENTED_SHARE:
-        value = invent(rng)
+        value = splice(rng, everyday) if everyday and rng.random() < 0.5 else invent(rng)
     elif kind < _INVENTED_SHARE + _EVERYDAY_SHARE and everyday:
         value = rng.choice(everyday)
     else:

@@ -203,7 +203,7 @@ def memory_rule(data: dict[str, Any]) -> Topic:
         framed=(),
         answers=(data["rule"],),
         short=data["rule"],
-        keywords=("Multiply", "by 4"),
+        keywords=("Multiply|$$", "by 4|bytes"),
         split_key="memory_rule",
     )
 

@@ -55,11 +55,12 @@ class _Stage:
 
 
 # First the model learns to look at the question, which is easiest when there is only one, and to
-# copy what it was told. In the end the gradients must be less noisy, so the batches are larger.
+# copy what it was told. Sequences that repeat go on to the end, or tokens that stand in no answer
+# would no longer be copied. In the end the gradients must be less noisy, so the batches are larger.
 _STAGES = (
     _Stage(0.3, (0.1, 0.35, 0.3, 0.25), 768),
-    _Stage(0.6, (0.0, 0.45, 0.15, 0.4), 768),
-    _Stage(1.0, (0.0, 0.45, 0.15, 0.4), 1536),
+    _Stage(0.6, (0.05, 0.45, 0.15, 0.35), 768),
+    _Stage(1.0, (0.05, 0.45, 0.15, 0.35), 1536),
 )
 
 
