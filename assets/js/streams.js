@@ -12,9 +12,9 @@
   const END_ARRIVES_MS = 15000;
 
   const streams = (ui.streams = { newest: 0 });
-  let closed = Promise.resolve(); // the newest, by Gradio's client
+  let newestClosed = Promise.resolve(); // by Gradio's client
 
-  const tooLate = () => new Promise((go) => { setTimeout(go, END_ARRIVES_MS); });
+  const deadline = () => new Promise((go) => { setTimeout(go, END_ARRIVES_MS); });
 
   const fetched = window.fetch;
   window.fetch = async (...args) => {
@@ -24,11 +24,11 @@
       streams.newest += 1;
       request.headers.set("X-Chat-UI-Stream", streams.newest);
       // The client closes every stream by aborting it, one that the server has ended, too.
-      closed = new Promise((go) => { request.signal.addEventListener("abort", go, { once: true }); });
+      newestClosed = new Promise((go) => { request.signal.addEventListener("abort", go, { once: true }); });
     }
     const answer = await fetched(...args);
     const ended = Number(answer.headers.get("X-Chat-UI-Stream-Ended"));
-    if (asked === "join" && ended && ended === streams.newest) await Promise.race([closed, tooLate()]);
+    if (asked === "join" && ended && ended === streams.newest) await Promise.race([newestClosed, deadline()]);
     return answer;
   };
 })();
