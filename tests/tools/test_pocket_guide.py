@@ -281,6 +281,18 @@ def test_a_spliced_word_begins_like_one_word_and_ends_like_another() -> None:
     assert len(words) > 50
 
 
+def test_no_value_of_the_evaluation_is_drawn_from_another_list_or_made_up(corpus: Corpus) -> None:
+    rng = random.Random(1)
+    for fact in (fact for fact in corpus.facts if fact.values):
+        # "dan" and the like are spliced once in some thousand draws.
+        drawn = {
+            draw_value(fact, rng, ("daring", "man"), {"dan", fact.values[0].lower()}).lower()
+            for _ in range(400)
+        }
+        assert drawn.isdisjoint({"dan", fact.values[0].lower()})
+        assert "dan" in {draw_value(fact, rng, ("daring", "man")).lower() for _ in range(4000)}
+
+
 def test_no_everyday_word_is_a_value_of_the_evaluation(corpus: Corpus) -> None:
     held_out = {value.lower() for fact in corpus.held_out_facts for value in fact.values}
     assert held_out.isdisjoint(corpus.everyday)

@@ -220,7 +220,7 @@ class _Chain:
             told = [rng.choice(list(self._known.values()))[0]]
         texts, noted, clauses = [], "", []
         for fact in told:
-            value = draw_value(fact, rng, self._corpus.everyday)
+            value = draw_value(fact, rng, self._corpus.everyday, self._corpus.kept_back)
             text = draw_pattern(fact.tells, rng).replace(VALUE_MARK, _HOLE)
             if fact.id in self._known and rng.random() < 0.7:
                 text = rng.choice(self._corpus.material.corrections) + text

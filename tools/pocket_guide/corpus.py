@@ -47,6 +47,7 @@ class Corpus:
         held_out_systems: For each style the held-out ones.
         facts: What may be told, with the trained ways to tell and ask, and the trained values.
         held_out_facts: The same kinds, with what is held out.
+        kept_back: All of their values in lower case.
         held_out_afterwards: For each kind of follow-up that any topic has, held-out ways to ask it.
         words: Everyday words that are trained, of each kind.
         everyday: All of these that are no held-out value of a fact.
@@ -93,9 +94,9 @@ class Corpus:
                         found.append(Question(topic.id, text, topic.keywords))
                         held.add(normalise(text))
         self.words = self._hold_out_words(seed, held)
-        kept_back = {value.lower() for fact in self.held_out_facts for value in fact.values}
+        self.kept_back = {value.lower() for fact in self.held_out_facts for value in fact.values}
         self.everyday = tuple(
-            word for words in self.words.values() for word in words if word not in kept_back
+            word for words in self.words.values() for word in words if word not in self.kept_back
         )
         self._avoid |= held
         for _, topic in everything:

@@ -5,7 +5,7 @@ are never trained.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tools.pocket_guide.phrasing import expand, hold_out, normalise
@@ -18,9 +18,10 @@ _ONSETS = (
 )  # fmt: skip
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "ia", "oo", "ou", "y")
 _CODAS = ("", "", "", "n", "r", "l", "s", "x", "ck", "nd", "m", "th", "sk", "t")
-# Most values are ones that no list of values has, so that the model learns to copy them.
+# Most values are ones that no list of values has, so that the model learns to copy them: made-up
+# words, half of them spliced, and everyday ones.
 _INVENTED_SHARE = 0.5
-_EVERYDAY_SHARE = 0.2
+_NOT_LISTED_SHARE = 0.7
 _LOWER_SHARE = 0.3
 _HELD_OUT_SHARE = 0.12
 # Every seventh number belongs to the evaluation.
@@ -102,7 +103,11 @@ def _split(fact: Fact, key: str) -> tuple[Fact, Fact]:
 
 
 def draw_value(
-    fact: Fact, rng: random.Random, everyday: Sequence[str] = (), is_held_out: bool = False
+    fact: Fact,
+    rng: random.Random,
+    everyday: Sequence[str] = (),
+    kept_back: Collection[str] = (),
+    is_held_out: bool = False,
 ) -> str:
     """Draws a value as a person would type it.
 
@@ -110,6 +115,8 @@ def draw_value(
         fact: The kind.
         rng: Source of randomness.
         everyday: Words that will do as a value, too.
+        kept_back: Values in lower case that are never drawn, whichever list has them and even where
+            one is made up by chance.
         is_held_out: Whether to draw what is never trained: one of the values of a held-out kind, or
             one of the numbers that are held out.
 
@@ -122,16 +129,19 @@ def draw_value(
         while (number % _NUMBER_PERIOD == 0) != is_held_out:
             number = rng.randrange(10**digits)
         return str(number)
-    kind = 1.0 if is_held_out else rng.random()
-    if kind < _INVENTED_SHARE:
-        value = splice(rng, everyday) if everyday and rng.random() < 0.5 else invent(rng)
-    elif kind < _INVENTED_SHARE + _EVERYDAY_SHARE and everyday:
-        value = rng.choice(everyday)
-    else:
-        value = rng.choice(fact.values)
+    value = rng.choice(fact.values) if is_held_out else _draw_word(fact, rng, everyday)
+    while value.lower() in kept_back:
+        value = _draw_word(fact, rng, everyday)
     if fact.values[0][0].isupper():
         value = value[0].upper() + value[1:]
     return value.lower() if rng.random() < _LOWER_SHARE else value
+
+
+def _draw_word(fact: Fact, rng: random.Random, everyday: Sequence[str]) -> str:
+    kind = rng.random()
+    if kind < _INVENTED_SHARE:
+        return splice(rng, everyday) if everyday and rng.random() < 0.5 else invent(rng)
+    return rng.choice(everyday if everyday and kind < _NOT_LISTED_SHARE else fact.values)
 
 
 def draw_pattern(patterns: tuple[str, ...], rng: random.Random) -> str:

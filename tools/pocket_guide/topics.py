@@ -203,7 +203,8 @@ def memory_rule(data: dict[str, Any]) -> Topic:
         framed=(),
         answers=(data["rule"],),
         short=data["rule"],
-        keywords=("Multiply|$$", "by 4|bytes"),
+        # The formula answers it as well.
+        keywords=("Multiply|\\text{memory} =", "by 4|bytes"),
         split_key="memory_rule",
     )
 
